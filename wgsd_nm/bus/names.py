@@ -63,6 +63,7 @@ ERROR_NAMES: Final[dict[type[errors.WgsdError], str]] = {
     errors.InvalidValue: ERROR_INVALID_ARGS,
     errors.InvalidArguments: ERROR_INVALID_ARGS,
     errors.AccessDenied: ERROR_ACCESS_DENIED,
+    errors.InteractionRequired: ERROR_INTERACTION_REQUIRED,
     errors.ConfigError: _ERROR + "BadConfiguration",
     errors.NoSuchDevice: _ERROR + "NoSuchDevice",
     errors.NotWireGuard: _ERROR + "NotWireGuard",

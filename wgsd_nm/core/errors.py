@@ -20,6 +20,7 @@
         ├── CallTimedOut       no reply in time
         ├── ServiceUnavailable nobody owns the name, and it cannot be started
         ├── AccessDenied       the caller may not do this
+        ├── InteractionRequired  the caller might do this, once a person has been asked
         ├── InvalidArguments   the call's arguments are not what the method takes
         └── CallFailed         any other error reply; `name` is the D-Bus error name
 
@@ -103,6 +104,10 @@ class ServiceUnavailable(BusError):
 
 class AccessDenied(BusError):
     """The caller may not do this."""
+
+
+class InteractionRequired(BusError):
+    """A person would have to be asked, and the call did not allow that (ALLOW_INTERACTIVE_AUTHORIZATION)."""
 
 
 class InvalidArguments(BusError):
