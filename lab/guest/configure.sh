@@ -1,0 +1,20 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Runs once inside the new root: the ordinary user, the units that the lab wants and those that only cost time.
+set -e
+useradd -m -u 1000 -s /bin/bash u
+passwd -dq root
+systemd-machine-id-setup
+systemctl -q enable lab.service
+systemctl -q set-default multi-user.target
+systemctl -q disable NetworkManager NetworkManager-dispatcher getty@tty1
+systemctl -q mask systemd-timesyncd apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer \
+    e2scrub_reap.service fstrim.timer NetworkManager-wait-online.service serial-getty@ttyS0.service \
+    systemd-pstore.service systemd-journal-flush.service systemd-tmpfiles-clean.timer systemd-random-seed.service \
+    modprobe@drm.service modprobe@loop.service modprobe@dm_mod.service modprobe@fuse.service \
+    modprobe@efi_pstore.service dev-hugepages.mount dev-mqueue.mount sys-kernel-tracing.mount systemd-binfmt.service
+: > /etc/fstab
+echo labvm > /etc/hostname
+ln -sf /run/NetworkManager/resolv.conf /etc/resolv.conf
+mkdir -p /lab /src
+python3 -m compileall -q /usr/local/lib/python3*/dist-packages
