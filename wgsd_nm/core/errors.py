@@ -5,8 +5,9 @@
     ├── InvalidValue           a text or number is not the value that it should be (also a ValueError)
     ├── ConfigError            a configuration file is wrong: file, key, what was expected
     ├── LookupFailed           a DNS question has no usable answer
-    │   ├── NoSuchPeer         the registry does not know the name (NXDOMAIN)
-    │   ├── NoEndpoint         the registry knows the peer, but no endpoint for it (NODATA)
+    │   ├── NegativeAnswer     the registry says no, and for how long
+    │   │   ├── NoSuchPeer     the registry does not know the name (NXDOMAIN)
+    │   │   └── NoEndpoint     the registry knows the peer, but no endpoint for it (NODATA)
     │   ├── NoAnswer           nothing came back in time
     │   ├── RegistryUnreachable  the network refused the question (ICMP, no route, no such device)
     │   ├── RegistryRefused    the registry answered REFUSED, SERVFAIL, NOTIMP …
@@ -46,11 +47,19 @@ class LookupFailed(WgsdError):
     """A DNS question has no usable answer."""
 
 
-class NoSuchPeer(LookupFailed):
+class NegativeAnswer(LookupFailed):
+    """The registry says no, and says for how long: `ttl` seconds (RFC 2308 section 5), 0 where it does not say."""
+
+    def __init__(self, text: str, ttl: int = 0) -> None:
+        super().__init__(text)
+        self.ttl = ttl
+
+
+class NoSuchPeer(NegativeAnswer):
     """The registry does not know the name (RFC 1035 NXDOMAIN)."""
 
 
-class NoEndpoint(LookupFailed):
+class NoEndpoint(NegativeAnswer):
     """The registry knows the peer, but has no endpoint for it (RFC 2308 NODATA)."""
 
 
