@@ -16,6 +16,9 @@
     │   ├── NoSuchDevice       no network interface of that name
     │   ├── NotWireGuard       the interface is of another kind
     │   └── NotPermitted       CAP_NET_ADMIN is missing
+    ├── RegistryError          the registry cannot serve
+    │   ├── AddressUnusable    it cannot listen at an address: taken, not permitted, not of this machine
+    │   └── ReaderLost         its privileged reader has ended, or speaks another language
     └── BusError               a D-Bus peer cannot be used, or refused
         ├── BusLost            the connection to the bus is down
         ├── CallTimedOut       no reply in time
@@ -93,6 +96,18 @@ class NotWireGuard(DeviceError):
 
 class NotPermitted(DeviceError):
     """The process lacks CAP_NET_ADMIN in the network namespace of the device."""
+
+
+class RegistryError(WgsdError):
+    """The registry cannot serve."""
+
+
+class AddressUnusable(RegistryError):
+    """The registry cannot listen at an address: taken, not permitted, not of this machine."""
+
+
+class ReaderLost(RegistryError):
+    """The registry's privileged reader has ended, or speaks another language."""
 
 
 class BusError(WgsdError):
