@@ -66,6 +66,9 @@ class Endpoint:
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 0xFFFF:
             raise InvalidValue(f"a port is a number from 0 to 65535, not {self.port}")
+        scope = getattr(self.address, "scope_id", None)
+        if scope is not None:
+            parse_interface(scope)  # ipaddress takes any text; ours is an interface's name or index
 
     @classmethod
     def parse(cls, text: str) -> Self:
