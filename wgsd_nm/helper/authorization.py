@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Who may do what on which interface: the whole policy of the helper. It knows nothing of WireGuard or of the methods.
+
+A caller may act if
+ 1. the interface is one that users may act on: root has named it in helper.toml, or NetworkManager has a WireGuard
+    connection active there whose connection.permissions admit the caller's user, and
+ 2. polkit authorises the caller for the action on that interface.
+Whatever is absent, silent or broken means no.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import pwd
+from collections.abc import Callable
+from typing import Final
+
+from wgsd_nm.bus import names
+from wgsd_nm.bus.connection import Bus, Caller
+from wgsd_nm.bus.wire import Variant
+from wgsd_nm.core.errors import (
+    AccessDenied,
+    BusError,
+    BusLost,
+    CallTimedOut,
+    ConfigError,
+    InteractionRequired,
+)
+from wgsd_nm.helper import networkmanager
+
+ANSWER_WITHIN: Final = 10.0
+"""Seconds that polkit, and NetworkManager, may take."""
+PERSON_ANSWERS_WITHIN: Final = 120.0
+"""Seconds that polkit may take to ask a person."""
+
+_ALLOW_USER_INTERACTION: Final = 1  # PolkitCheckAuthorizationFlags
+
+_log = logging.getLogger(__name__)
+
+
+class Authorization:
+    """The policy. `named` gives the interfaces that root has named, or raises ConfigError; it is asked at each call."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        named: Callable[[], frozenset[str]],
+        *,
+        answer_within: float = ANSWER_WITHIN,
+        person_answers_within: float = PERSON_ANSWERS_WITHIN,
+    ) -> None:
+        self._bus = bus
+        self._answer_within = answer_within
+        self._person_answers_within = person_answers_within
+        self._named = named
+        self._complaint = ""
+        self._questions = itertools.count(1)
+
+    async def require(self, caller: Caller, action: str, interface: str) -> None:
+        """Returns if the caller may take the polkit action on the interface.
+
+        Raises AccessDenied, InteractionRequired, NoSuchDevice, NotWireGuard. Both conditions are examined at once to
+        save time; but a person is asked only about an interface that may be acted on.
+        """
+        if caller.interactive:
+            await self._require_interface(caller, interface)
+            await self._require_action(caller, action, interface)
+        else:
+            await asyncio.gather(
+                self._require_interface(caller, interface), self._require_action(caller, action, interface)
+            )
+
+    async def _require_interface(self, caller: Caller, interface: str) -> None:
+        if interface in self._interfaces_of_root():
+            return
+        users = await self._users_of_networkmanager(interface)
+        if users is not None and not await self._is_one_of(caller, users):
+            raise AccessDenied(f"the permissions of NetworkManager's connection on {interface} do not admit this user")
+
+    def _interfaces_of_root(self) -> frozenset[str]:
+        try:
+            named, complaint = self._named(), ""
+        except ConfigError as error:
+            named, complaint = frozenset(), str(error)
+        if complaint not in ("", self._complaint):
+            _log.error("%s", complaint)
+        self._complaint = complaint
+        return named
+
+    async def _users_of_networkmanager(self, interface: str) -> frozenset[str] | None:
+        try:
+            async with asyncio.timeout(self._answer_within):
+                return await networkmanager.permitted_users(self._bus, interface)
+        except (AccessDenied, BusLost):
+            raise
+        except (BusError, TimeoutError) as error:
+            _log.warning("NetworkManager gives no answer about %s: %s", interface, error or "time is up")
+            raise AccessDenied(f"nothing is permitted on {interface} while NetworkManager gives no answer") from error
+
+    async def _is_one_of(self, caller: Caller, users: frozenset[str]) -> bool:
+        """As NetworkManager has it: root is always admitted (nm_auth_is_subject_in_acl)."""
+        uid = await self._bus.uid_of(caller)
+        return uid == 0 or await asyncio.to_thread(_user_name, uid) in users
+
+    async def _require_action(self, caller: Caller, action: str, interface: str) -> None:
+        question = str(next(self._questions)) if caller.interactive else ""
+        try:
+            reply = await self._bus.call(
+                names.POLKIT,
+                names.POLKIT_PATH,
+                names.POLKIT_AUTHORITY,
+                "CheckAuthorization",
+                "(sa{sv})sa{ss}us",
+                ["system-bus-name", {"name": Variant("s", caller.name)}],
+                action,
+                {"interface": interface},
+                _ALLOW_USER_INTERACTION if caller.interactive else 0,
+                question,
+                timeout=self._person_answers_within if caller.interactive else self._answer_within,
+            )
+        except BusLost:
+            raise
+        except BusError as error:
+            _log.warning("polkit gives no answer: %s", error)
+            if question and isinstance(error, CallTimedOut):
+                await self._withdraw(question)
+            raise AccessDenied("nothing is permitted while polkit gives no answer") from error
+        match reply:
+            case [[True, bool(), dict()]]:
+                return
+            case [[False, True, dict()]] if not caller.interactive:
+                raise InteractionRequired(f"{action} needs a password: allow interactive authorization in the call")
+            case [[False, bool(), dict()]]:
+                raise AccessDenied(f"polkit does not permit {action} on {interface} to this user in this session")
+            case _:
+                _log.warning("polkit's answer is not that of CheckAuthorization")
+                raise AccessDenied("nothing is permitted while polkit's answer is not understood")
+
+    async def _withdraw(self, question: str) -> None:
+        """Takes the password box off the screen."""
+        try:
+            await self._bus.call(
+                names.POLKIT, names.POLKIT_PATH, names.POLKIT_AUTHORITY, "CancelCheckAuthorization", "s", question
+            )
+        except BusError as error:
+            _log.warning("polkit does not withdraw its question: %s", error)
+
+
+def _user_name(uid: int) -> str:
+    """The user's name, empty for none. It may take long: NSS may ask a directory service."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return ""
