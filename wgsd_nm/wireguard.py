@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The kernel's WireGuard devices over netlink: read peers, set and poke endpoints. Knows nothing of policy.
 
-The messages are those of linux/wireguard.h (generic netlink family "wireguard", version 1). pyroute2 gives the socket
-and the constants; the messages are read and written here, because only a few attributes are wanted, no private or
-preshared key may ever become a Python object, and pyroute2 needs 0.15 ms to decode one peer.
+Of pyroute2 only the socket and the constants are used, and the messages are read and written by wireguard_messages:
+pyroute2 needs 0.15 ms to decode one peer, decodes the private key too, and reads and writes scope ids in the wrong
+byte order.
 """
 
 from __future__ import annotations
@@ -12,20 +12,14 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
-from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import Self
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from typing import Self, TypeVar
 
 from pyroute2.netlink import (
-    CTRL_ATTR_FAMILY_ID,
-    CTRL_ATTR_FAMILY_NAME,
-    CTRL_CMD_GETFAMILY,
     GENL_ID_CTRL,
     NETLINK_GENERIC,
     NETLINK_ROUTE,
-    NLA_F_NESTED,
     NLM_F_ACK,
     NLM_F_DUMP,
     NLM_F_DUMP_INTR,
@@ -33,57 +27,23 @@ from pyroute2.netlink import (
     NLMSG_DONE,
     NLMSG_ERROR,
 )
-from pyroute2.netlink.generic.wireguard import (
-    WG_CMD_GET_DEVICE,
-    WG_CMD_SET_DEVICE,
-    WG_GENL_NAME,
-    WG_GENL_VERSION,
-    WG_KEY_LEN,
-    WGALLOWEDIP_A_CIDR_MASK,
-    WGALLOWEDIP_A_FAMILY,
-    WGALLOWEDIP_A_IPADDR,
-    WGDEVICE_A_FWMARK,
-    WGDEVICE_A_IFNAME,
-    WGDEVICE_A_LISTEN_PORT,
-    WGDEVICE_A_PEERS,
-    WGDEVICE_A_PUBLIC_KEY,
-    WGPEER_F_UPDATE_ONLY,
-)
 from pyroute2.netlink.rtnl import RTM_GETLINK
 from pyroute2.netns import create_socket
 
 from wgsd_nm.core.errors import DeviceError, InvalidValue, NoSuchDevice, NotPermitted, NotWireGuard
-from wgsd_nm.core.model import (
-    ChangeResult,
-    Device,
-    Endpoint,
-    EndpointChange,
-    IPNetwork,
-    Peer,
-    PublicKey,
-    parse_interface,
-    shown,
+from wgsd_nm.core.model import ChangeResult, Device, Endpoint, EndpointChange, Peer, PublicKey
+from wgsd_nm.wireguard_messages import (
+    UNREADABLE,
+    DeviceDecoder,
+    decode_family,
+    decode_link,
+    encode_endpoint,
+    encode_find_family,
+    encode_get,
+    encode_list_links,
+    encode_poke,
+    encode_set,
 )
-
-# linux/wireguard.h, enum wgpeer_attribute (pyroute2 names them inside of a class only)
-WGPEER_A_PUBLIC_KEY = 1
-WGPEER_A_PRESHARED_KEY = 2
-WGPEER_A_FLAGS = 3
-WGPEER_A_ENDPOINT = 4
-WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL = 5
-WGPEER_A_LAST_HANDSHAKE_TIME = 6
-WGPEER_A_RX_BYTES = 7
-WGPEER_A_TX_BYTES = 8
-WGPEER_A_ALLOWEDIPS = 9
-WGPEER_A_PROTOCOL_VERSION = 10
-
-# linux/if_link.h
-IFLA_IFNAME = 3
-IFLA_LINKINFO = 18
-IFLA_INFO_KIND = 1
-
-MESSAGE_LIMIT = 60_000
-"""No message to the kernel is longer, in octets: its list of peers is one attribute, whose length has 16 bits."""
 
 REPLY_BUFFER = 1 << 16
 """Octets; the kernel's dumps come in pieces of at most 32 KiB (net/netlink/af_netlink.c, netlink_recvmsg())."""
@@ -94,41 +54,10 @@ KERNEL_TIMEOUT = 10.0
 DUMP_ATTEMPTS = 10
 """So often a dump is asked for again if peers came or went meanwhile (NLM_F_DUMP_INTR)."""
 
-CACHED = 1 << 15
-"""Keys, endpoints and allowed IPs to remember: enough for 10,000 peers that are read again and again."""
+Reply = TypeVar("Reply")
 
 _MESSAGE = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence number, port
-_GENERIC = struct.Struct("=BBxx")  # struct genlmsghdr: command, version
-_LINK = struct.Struct("=BxHiII")  # struct ifinfomsg
-_ATTRIBUTE = struct.Struct("=HH")  # struct nlattr: length with this header, type
-_ATTRIBUTE_TYPE = 0x3FFF  # NLA_TYPE_MASK
-_ERROR = struct.Struct("=i")
-_U16 = struct.Struct("=H")
-_U32 = struct.Struct("=I")
-_U64 = struct.Struct("=Q")
-_TIMESPEC = struct.Struct("=qq")  # struct __kernel_timespec
-_SOCKADDR_IN = struct.Struct("=H2s4s8x")
-_SOCKADDR_IN6 = struct.Struct("=H2sI16sI")  # family, port, flow label, address, scope id in the host's byte order
-
-_PEER_HEAD = struct.Struct("=I32s I32x Iqq IH2x IQ IQ I4x".replace(" ", ""))
-"""A peer's first attributes as drivers/net/wireguard/netlink.c, get_peer() writes them, each behind its header."""
-
-
-def _header(kind: int, size: int) -> int:
-    """The header of an attribute with a value of `size` octets, as one number."""
-    (number,) = _U32.unpack(_ATTRIBUTE.pack(_ATTRIBUTE.size + size, kind))
-    return int(number)
-
-
-_PEER_HEAD_LAYOUT = (
-    _header(WGPEER_A_PUBLIC_KEY, WG_KEY_LEN),
-    _header(WGPEER_A_PRESHARED_KEY, WG_KEY_LEN),
-    _header(WGPEER_A_LAST_HANDSHAKE_TIME, 16),
-    _header(WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL, 2),
-    _header(WGPEER_A_TX_BYTES, 8),
-    _header(WGPEER_A_RX_BYTES, 8),
-    _header(WGPEER_A_PROTOCOL_VERSION, 4),
-)
+_ERROR = struct.Struct("=i")  # struct nlmsgerr: an errno below zero
 
 
 class WireGuard:
@@ -160,15 +89,15 @@ class WireGuard:
 
         Raises InvalidValue, NoSuchDevice, NotWireGuard, NotPermitted, DeviceError.
         """
-        name = _interface_attribute(interface)
-        request = _GENERIC.pack(WG_CMD_GET_DEVICE, WG_GENL_VERSION) + name
+        request = encode_get(interface)
         for _ in range(DUMP_ATTEMPTS):
             decoder = DeviceDecoder(interface)
             try:
-                if self._netlink.request(self._family, NLM_F_DUMP, request, decoder.add):
-                    return decoder.device()
+                replies = self._netlink.request(self._family, NLM_F_DUMP, request, decoder.add)
             except OSError as error:
                 raise _device_error(interface, error) from error
+            if replies is not None:
+                return decoder.device()
         raise DeviceError(f"the peers of {interface} change faster than they can be read: try again")
 
     def set_endpoints(self, interface: str, changes: Sequence[EndpointChange]) -> dict[PublicKey, ChangeResult]:
@@ -179,75 +108,59 @@ class WireGuard:
         endpoint wanted is only poked, so that it is not set back if it roams this instant. No peer is ever created.
 
         Raises InvalidValue (a key twice, a scope that is no interface) before anything is written, and what read()
-        raises; a DeviceError in the midst says how many peers were written.
+        raises; an error in the midst says how many peers were written.
         """
-        targets = {change.public_key: _target(change) for change in changes}
-        if len(targets) != len(changes):
-            raise InvalidValue("each peer can be named once in a call: send one change for each public key")
-        peers = {peer.public_key: peer for peer in self.read(interface).peers} if changes else {}
+        wanted = {
+            change.public_key: None if change.wanted is None else encode_endpoint(change.wanted) for change in changes
+        }
+        if len(wanted) != len(changes):
+            raise InvalidValue("a peer can be named only once in a call: send one change for each public key")
+        peers = {peer.public_key: peer for peer in self.read(interface).peers}
         results: dict[PublicKey, ChangeResult] = {}
         entries: list[bytes] = []
         for change in changes:
             peer = peers.get(change.public_key)
             result = results[change.public_key] = _judge(change, peer)
             if peer is not None and result in (ChangeResult.CHANGED, ChangeResult.POKED):
-                address = targets[change.public_key] if result is ChangeResult.CHANGED else b""
-                entries.append(encode_poke(peer.public_key, address, peer.persistent_keepalive))
-        written = 0
-        for count, message in encode_messages(interface, entries):
-            try:
-                self._netlink.request(self._family, NLM_F_ACK, message)
-            except (OSError, DeviceError) as error:
-                cause = _device_error(interface, error) if isinstance(error, OSError) else error
-                if not written:
-                    raise cause from error
-                raise type(cause)(
-                    f"only {written} of {len(entries)} peers of {interface} were written: {cause}"
-                ) from error
-            written += count
+                sockaddr = wanted[change.public_key] if result is ChangeResult.CHANGED else None
+                entries.append(encode_poke(peer.public_key, sockaddr, peer.persistent_keepalive))
+        self._write(interface, entries)
         return results
 
+    def _write(self, interface: str, entries: Sequence[bytes]) -> None:
+        written = 0
+        for count, message in encode_set(interface, entries):
+            try:
+                self._netlink.request(self._family, NLM_F_ACK, message, bytes)
+            except (OSError, DeviceError) as error:
+                cause = _device_error(interface, error) if isinstance(error, OSError) else error
+                text = f"{cause} (of {len(entries)} peers, {written} had been written)" if written else str(cause)
+                raise type(cause)(text) from error
+            written += count
+
     def interfaces(self) -> tuple[str, ...]:
-        """The names of all WireGuard devices in the network namespace. Raises DeviceError. Needs no capability."""
-        names: list[str] = []
-
-        def add(message: memoryview) -> None:
-            name = wireguard_link(message)
-            if name is not None:
-                names.append(name)
-
-        route = _Netlink(NETLINK_ROUTE)
-        try:
+        """The names of all WireGuard devices in the network namespace. Needs no capability. Raises DeviceError."""
+        with closing(_Netlink(NETLINK_ROUTE)) as routes:
             for _ in range(DUMP_ATTEMPTS):
-                names.clear()
-                if route.request(RTM_GETLINK, NLM_F_DUMP, _LINK.pack(socket.AF_UNSPEC, 0, 0, 0, 0), add):
-                    return tuple(names)
-        except OSError as error:
-            raise DeviceError(f"the kernel does not list its network interfaces: {error.strerror}") from error
-        finally:
-            route.close()
+                try:
+                    names = routes.request(RTM_GETLINK, NLM_F_DUMP, encode_list_links(), decode_link)
+                except OSError as error:
+                    raise DeviceError(f"the kernel does not list its interfaces: {error.strerror}") from error
+                if names is not None:
+                    return tuple(name for name in names if name is not None)
         raise DeviceError("the network interfaces change faster than they can be read: try again")
 
     def _find_family(self) -> int:
-        """The message type of WireGuard's messages. The kernel loads the module for this question if it can."""
-        found: list[int] = []
-
-        def add(message: memoryview) -> None:
-            found.extend(
-                _number(_U16, message, start, stop)
-                for kind, start, stop in _attributes(message, _GENERIC.size, len(message))
-                if kind == CTRL_ATTR_FAMILY_ID
-            )
-
-        name = _attribute(CTRL_ATTR_FAMILY_NAME, WG_GENL_NAME.encode() + b"\0")
+        """The type of WireGuard's messages, a number that the kernel gives the family when it is loaded."""
         try:
-            self._netlink.request(GENL_ID_CTRL, NLM_F_ACK, _GENERIC.pack(CTRL_CMD_GETFAMILY, 1) + name, add)
+            replies = self._netlink.request(GENL_ID_CTRL, NLM_F_ACK, encode_find_family(), decode_family)
         except OSError as error:
             if error.errno != errno.ENOENT:
                 raise DeviceError(f"the kernel does not say whether it has WireGuard: {error.strerror}") from error
-        if not found:
+            replies = None
+        if not replies:
             raise DeviceError("this kernel has no WireGuard: load its module (modprobe wireguard) or install it")
-        return found[0]
+        return replies[0]
 
 
 def _judge(change: EndpointChange, peer: Peer | None) -> ChangeResult:
@@ -271,10 +184,6 @@ def _same(one: Endpoint | None, other: Endpoint | None) -> bool:
         return False
 
 
-def _target(change: EndpointChange) -> bytes:
-    return b"" if change.wanted is None else encode_endpoint(change.wanted)
-
-
 def _device_error(interface: str, error: OSError) -> DeviceError:
     """The kernel's refusal (drivers/net/wireguard/netlink.c, lookup_interface()) as ours."""
     match error.errno:
@@ -288,251 +197,6 @@ def _device_error(interface: str, error: OSError) -> DeviceError:
             return DeviceError(f"the kernel refused to work on the WireGuard device {interface}: {error.strerror}")
 
 
-# Out: values to octets
-
-
-def _attribute(kind: int, value: bytes) -> bytes:
-    """An attribute, padded to four octets."""
-    return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value + bytes(-len(value) % 4)
-
-
-def _interface_attribute(interface: str) -> bytes:
-    return _attribute(WGDEVICE_A_IFNAME, parse_interface(interface).encode() + b"\0")
-
-
-_NO_KEEPALIVE = _attribute(WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL, _U16.pack(0))
-_UPDATE_ONLY = _attribute(WGPEER_A_FLAGS, _U32.pack(WGPEER_F_UPDATE_ONLY))
-
-
-def encode_endpoint(endpoint: Endpoint) -> bytes:
-    """As struct sockaddr_in or sockaddr_in6. Raises InvalidValue if its scope is not an interface of ours."""
-    port = endpoint.port.to_bytes(2, "big")
-    if isinstance(endpoint.address, IPv4Address):
-        return _SOCKADDR_IN.pack(socket.AF_INET, port, endpoint.address.packed)
-    return _SOCKADDR_IN6.pack(socket.AF_INET6, port, 0, endpoint.address.packed, _scope_id(endpoint))
-
-
-def _scope_id(endpoint: Endpoint) -> int:
-    scope = endpoint.address.scope_id if isinstance(endpoint.address, IPv6Address) else None
-    if scope is None:
-        return 0
-    try:
-        return socket.if_nametoindex(scope)
-    except (OSError, ValueError):
-        if scope.isascii() and scope.isdigit() and int(scope) < 1 << 32:
-            return int(scope)
-        raise InvalidValue(
-            f"the scope of {shown(str(endpoint))} is not a network interface: expected its name or index"
-        ) from None
-
-
-def encode_poke(key: PublicKey, sockaddr: bytes, keepalive: int) -> bytes:
-    """The entries of one peer that set its endpoint (b"": leave it) and have the kernel send at once.
-
-    wg_set_device() works off the entries of a message in order and under one lock, and sends a keepalive packet when
-    the interval leaves 0: so it goes to 0, to what it was or 1, and to 0 if it was that.
-    """
-    peer = _attribute(WGPEER_A_PUBLIC_KEY, key.raw) + _UPDATE_ONLY
-    endpoint = _attribute(WGPEER_A_ENDPOINT, sockaddr) if sockaddr else b""
-    started = _attribute(WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL, _U16.pack(keepalive or 1))
-    entries = [endpoint + _NO_KEEPALIVE, started] if keepalive else [endpoint + _NO_KEEPALIVE, started, _NO_KEEPALIVE]
-    return b"".join(_attribute(NLA_F_NESTED, peer + entry) for entry in entries)
-
-
-def encode_messages(interface: str, entries: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
-    """WG_CMD_SET_DEVICE messages, with the number of entries in each, as few as fit into MESSAGE_LIMIT."""
-    start = _GENERIC.pack(WG_CMD_SET_DEVICE, WG_GENL_VERSION) + _interface_attribute(interface)
-    room = MESSAGE_LIMIT - _MESSAGE.size - len(start) - _ATTRIBUTE.size
-    batch: list[bytes] = []
-    size = 0
-    for entry in entries:
-        if batch and size + len(entry) > room:
-            yield len(batch), start + _attribute(NLA_F_NESTED | WGDEVICE_A_PEERS, b"".join(batch))
-            batch, size = [], 0
-        batch.append(entry)
-        size += len(entry)
-    if batch:
-        yield len(batch), start + _attribute(NLA_F_NESTED | WGDEVICE_A_PEERS, b"".join(batch))
-
-
-# In: octets to values
-
-
-def _attributes(data: memoryview, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
-    """Each attribute's type and where its value starts and stops. Raises DeviceError."""
-    while start < stop:
-        if stop - start < _ATTRIBUTE.size:
-            raise DeviceError(_UNREADABLE)
-        length, kind = _ATTRIBUTE.unpack_from(data, start)
-        end = start + length
-        if length < _ATTRIBUTE.size or end > stop:
-            raise DeviceError(_UNREADABLE)
-        yield kind & _ATTRIBUTE_TYPE, start + _ATTRIBUTE.size, end
-        start = end + -length % 4
-
-
-_UNREADABLE = "the kernel's answer is not one of its WireGuard messages: this kernel may be newer than the program"
-
-
-def _number(form: struct.Struct, data: memoryview, start: int, stop: int) -> int:
-    if stop - start != form.size:
-        raise DeviceError(_UNREADABLE)
-    (number,) = form.unpack_from(data, start)
-    return int(number)
-
-
-def _key(data: memoryview, start: int, stop: int) -> PublicKey:
-    if stop - start != WG_KEY_LEN:
-        raise DeviceError(_UNREADABLE)
-    return _public_key(data[start:stop].tobytes())
-
-
-_public_key = lru_cache(CACHED)(PublicKey)
-
-
-def decode_endpoint(sockaddr: bytes) -> Endpoint:
-    """From struct sockaddr_in or sockaddr_in6. Raises DeviceError."""
-    if len(sockaddr) == _SOCKADDR_IN6.size and sockaddr[-4:] != b"\0\0\0\0":
-        return _decode_endpoint(sockaddr)  # not from the cache: an interface may get another name
-    return _cached_endpoint(sockaddr)
-
-
-def _decode_endpoint(sockaddr: bytes) -> Endpoint:
-    family = _U16.unpack_from(sockaddr)[0] if len(sockaddr) >= _U16.size else socket.AF_UNSPEC
-    if family == socket.AF_INET and len(sockaddr) == _SOCKADDR_IN.size:
-        _, port, address = _SOCKADDR_IN.unpack(sockaddr)
-        return Endpoint(IPv4Address(address), int.from_bytes(port, "big"))
-    if family == socket.AF_INET6 and len(sockaddr) == _SOCKADDR_IN6.size:
-        _, port, _, address, scope = _SOCKADDR_IN6.unpack(sockaddr)
-        host = IPv6Address(address)
-        return Endpoint(IPv6Address(f"{host}%{_scope_name(scope)}") if scope else host, int.from_bytes(port, "big"))
-    raise DeviceError(_UNREADABLE)
-
-
-_cached_endpoint = lru_cache(CACHED)(_decode_endpoint)
-
-
-def _scope_name(index: int) -> str:
-    """As `wg` prints it: the interface's name, its number if it is gone."""
-    try:
-        return socket.if_indextoname(index)
-    except (OSError, OverflowError):
-        return str(index)
-
-
-@lru_cache(CACHED)
-def decode_allowed_ips(nested: bytes) -> tuple[IPNetwork, ...]:
-    """From the value of WGPEER_A_ALLOWEDIPS. Raises DeviceError."""
-    data = memoryview(nested)
-    return tuple(_network(data, start, stop) for _, start, stop in _attributes(data, 0, len(data)))
-
-
-def _network(data: memoryview, start: int, stop: int) -> IPNetwork:
-    family, prefix, address = 0, -1, b""
-    for kind, first, end in _attributes(data, start, stop):
-        if kind == WGALLOWEDIP_A_FAMILY:
-            family = _number(_U16, data, first, end)
-        elif kind == WGALLOWEDIP_A_CIDR_MASK:
-            prefix = data[first] if end > first else -1
-        elif kind == WGALLOWEDIP_A_IPADDR:
-            address = data[first:end].tobytes()
-    try:
-        if family == socket.AF_INET and len(address) == 4:
-            return IPv4Network((address, prefix))
-        if family == socket.AF_INET6 and len(address) == 16:
-            return IPv6Network((address, prefix))
-    except ValueError as error:
-        raise DeviceError(_UNREADABLE) from error
-    raise DeviceError(_UNREADABLE)
-
-
-class DeviceDecoder:
-    """Makes a Device of the messages of one WG_CMD_GET_DEVICE dump.
-
-    The kernel cuts the list of peers, and a peer's list of allowed IPs, wherever a message is full: the next message
-    then starts with that peer's key and the rest of its allowed IPs. Private and preshared keys are passed over.
-    """
-
-    def __init__(self, interface: str) -> None:
-        self._interface = interface
-        self._public_key: PublicKey | None = None
-        self._listen_port = 0
-        self._fwmark = 0
-        self._peers: dict[PublicKey, Peer] = {}
-
-    def device(self) -> Device:
-        return Device(self._interface, self._public_key, self._listen_port, self._fwmark, tuple(self._peers.values()))
-
-    def add(self, message: memoryview) -> None:
-        """One message without its netlink header. Nothing of it is kept but the values. Raises DeviceError."""
-        peers = self._peers
-        for kind, start, stop in _attributes(message, _GENERIC.size, len(message)):
-            if kind == WGDEVICE_A_PEERS:
-                for _, first, end in _attributes(message, start, stop):
-                    peer = _decode_peer(message, first, end)
-                    known = peers.get(peer.public_key)
-                    if known is not None:
-                        peer = replace(known, allowed_ips=known.allowed_ips + peer.allowed_ips)
-                    peers[peer.public_key] = peer
-            elif kind == WGDEVICE_A_PUBLIC_KEY:
-                self._public_key = _key(message, start, stop)
-            elif kind == WGDEVICE_A_LISTEN_PORT:
-                self._listen_port = _number(_U16, message, start, stop)
-            elif kind == WGDEVICE_A_FWMARK:
-                self._fwmark = _number(_U32, message, start, stop)
-
-
-def _decode_peer(data: memoryview, start: int, stop: int) -> Peer:
-    """A peer's attributes; those that come in the kernel's usual layout are taken in one step. Raises DeviceError."""
-    public_key: PublicKey | None = None
-    endpoint: Endpoint | None = None
-    handshake = keepalive = tx = rx = 0
-    allowed_ips: tuple[IPNetwork, ...] = ()
-    if stop - start >= _PEER_HEAD.size:
-        a, key, b, c, seconds, nanoseconds, d, interval, e, sent, f, received, g = _PEER_HEAD.unpack_from(data, start)
-        if (a, b, c, d, e, f, g) == _PEER_HEAD_LAYOUT:
-            public_key, handshake = _public_key(key), seconds * 1_000_000 + nanoseconds // 1000
-            keepalive, tx, rx = interval, sent, received
-            start += _PEER_HEAD.size
-    for kind, first, end in _attributes(data, start, stop):
-        if kind == WGPEER_A_ENDPOINT:
-            endpoint = decode_endpoint(data[first:end].tobytes())
-        elif kind == WGPEER_A_ALLOWEDIPS:
-            allowed_ips = decode_allowed_ips(data[first:end].tobytes())
-        elif kind == WGPEER_A_PUBLIC_KEY:
-            public_key = _key(data, first, end)
-        elif kind == WGPEER_A_LAST_HANDSHAKE_TIME:
-            if end - first != _TIMESPEC.size:
-                raise DeviceError(_UNREADABLE)
-            seconds, nanoseconds = _TIMESPEC.unpack_from(data, first)
-            handshake = seconds * 1_000_000 + nanoseconds // 1000
-        elif kind == WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL:
-            keepalive = _number(_U16, data, first, end)
-        elif kind == WGPEER_A_TX_BYTES:
-            tx = _number(_U64, data, first, end)
-        elif kind == WGPEER_A_RX_BYTES:
-            rx = _number(_U64, data, first, end)
-    if public_key is None:
-        raise DeviceError(_UNREADABLE)
-    return Peer(public_key, endpoint, handshake, rx, tx, keepalive, allowed_ips)
-
-
-def wireguard_link(message: memoryview) -> str | None:
-    """The name in an RTM_NEWLINK message if it is of a WireGuard device. Raises DeviceError."""
-    name, kind_of_link = None, b""
-    for kind, start, stop in _attributes(message, _LINK.size, len(message)):
-        if kind == IFLA_IFNAME:
-            name = os.fsdecode(message[start:stop].tobytes().rstrip(b"\0"))
-        elif kind == IFLA_LINKINFO:
-            for inner, first, end in _attributes(message, start, stop):
-                if inner == IFLA_INFO_KIND:
-                    kind_of_link = message[first:end].tobytes().rstrip(b"\0")
-    return name if kind_of_link == WG_GENL_NAME.encode() else None
-
-
-# The socket
-
-
 class _Netlink:
     """A netlink socket that sends one request and takes all of its replies before the next.
 
@@ -544,7 +208,7 @@ class _Netlink:
         self._protocol = protocol
         self._buffer = bytearray(REPLY_BUFFER)
         self._sequence = 0
-        self._socket = self._open()
+        self._socket: socket.socket | None = None
 
     def _open(self) -> socket.socket:
         try:
@@ -558,24 +222,28 @@ class _Netlink:
         return netlink
 
     def close(self) -> None:
-        self._socket.close()
+        """The next request opens it again."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
 
     def request(
-        self, kind: int, flags: int, payload: bytes, on_message: Callable[[memoryview], None] = lambda _: None
-    ) -> bool:
-        """Send it and give each reply's payload to `on_message`, which keeps no reference, until the kernel is done.
+        self, kind: int, flags: int, payload: bytes, decode: Callable[[memoryview], Reply]
+    ) -> list[Reply] | None:
+        """Send it, and decode each reply until the kernel is done. None if a dump is not consistent.
 
-        False if a dump is not consistent. Raises OSError with the kernel's errno, DeviceError, and what on_message
-        raises; after the latter two the socket is made anew, for replies may be left in the old one.
+        `decode` keeps no reference to its argument: the buffer is wiped. Raises OSError with the kernel's errno,
+        DeviceError, and what `decode` raises; after the latter two the socket is closed, for it may hold more replies.
         """
         self._sequence = (self._sequence + 1) & 0xFFFFFFFF
         header = _MESSAGE.pack(_MESSAGE.size + len(payload), kind, flags | NLM_F_REQUEST, self._sequence, 0)
+        if self._socket is None:
+            self._socket = self._open()
         try:
             self._socket.sendto(header + payload, (0, 0))
-            consistent, refusal = self._receive(on_message)
+            replies, refusal = self._receive(self._socket, decode)
         except BaseException as error:
-            self._socket.close()
-            self._socket = self._open()
+            self.close()
             if isinstance(error, TimeoutError):
                 raise DeviceError("the kernel does not answer on its netlink socket") from error
             raise
@@ -583,30 +251,40 @@ class _Netlink:
             self._buffer[:] = bytes(REPLY_BUFFER)
         if refusal:
             raise OSError(refusal, os.strerror(refusal))
-        return consistent
+        return replies
 
-    def _receive(self, on_message: Callable[[memoryview], None]) -> tuple[bool, int]:
-        """Whether all replies were consistent, and the errno with which they ended, 0 for none."""
+    def _receive(self, netlink: socket.socket, decode: Callable[[memoryview], Reply]) -> tuple[list[Reply] | None, int]:
+        """The replies, and the errno that ended them, 0 for none."""
+        replies: list[Reply] = []
         consistent = True
         with memoryview(self._buffer) as buffer:
             while True:
-                length, _, recv_flags, (port, _) = self._socket.recvmsg_into([buffer])
-                if recv_flags & socket.MSG_TRUNC:
-                    raise DeviceError(_UNREADABLE)
+                length, _, cut, (port, _) = netlink.recvmsg_into([buffer])
                 if port:
                     continue  # not from the kernel
-                start = 0
-                while start < length:
-                    if length - start < _MESSAGE.size:
-                        raise DeviceError(_UNREADABLE)
-                    size, kind, flags, sequence, _ = _MESSAGE.unpack_from(buffer, start)
-                    stop, first = start + size, start + _MESSAGE.size
-                    if size < _MESSAGE.size or stop > length:
-                        raise DeviceError(_UNREADABLE)
-                    if sequence == self._sequence:
-                        consistent &= not flags & NLM_F_DUMP_INTR
-                        if kind in (NLMSG_DONE, NLMSG_ERROR):
-                            return consistent, -_number(_ERROR, buffer, first, min(stop, first + _ERROR.size))
-                        with buffer[first:stop] as payload:
-                            on_message(payload)
-                    start = stop + -size % 4
+                if cut & socket.MSG_TRUNC:
+                    raise DeviceError(UNREADABLE)
+                for kind, flags, sequence, start, stop in _messages(buffer, length):
+                    if sequence != self._sequence:
+                        continue
+                    consistent = consistent and not flags & NLM_F_DUMP_INTR
+                    if kind in (NLMSG_DONE, NLMSG_ERROR):
+                        if stop - start < _ERROR.size:
+                            raise DeviceError(UNREADABLE)
+                        (negative,) = _ERROR.unpack_from(buffer, start)
+                        return (replies if consistent else None), -negative
+                    replies.append(decode(buffer[start:stop]))
+
+
+def _messages(buffer: memoryview, length: int) -> Iterator[tuple[int, int, int, int, int]]:
+    """Each message's type, flags and sequence number, and where its payload starts and stops. Raises DeviceError."""
+    start = 0
+    while start < length:
+        if length - start < _MESSAGE.size:
+            raise DeviceError(UNREADABLE)
+        size, kind, flags, sequence, _ = _MESSAGE.unpack_from(buffer, start)
+        stop = start + size
+        if size < _MESSAGE.size or stop > length:
+            raise DeviceError(UNREADABLE)
+        yield kind, flags, sequence, start + _MESSAGE.size, stop
+        start = stop + -size % 4

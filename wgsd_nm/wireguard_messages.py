@@ -1,0 +1,354 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The messages of the kernel's WireGuard: values to octets and octets to values. Knows nothing of sockets.
+
+They are those of linux/wireguard.h: generic netlink, family "wireguard", version 1. A message here is what follows
+struct nlmsghdr. No private or preshared key becomes an object: they are passed over in the buffer.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+
+from wgsd_nm.core.errors import DeviceError, InvalidValue
+from wgsd_nm.core.model import KEY_LENGTH, Device, Endpoint, IPNetwork, Peer, PublicKey, parse_interface, shown
+
+FAMILY = "wireguard"  # linux/wireguard.h, WG_GENL_NAME
+VERSION = 1  # WG_GENL_VERSION
+
+WG_CMD_GET_DEVICE = 0
+WG_CMD_SET_DEVICE = 1
+
+WGDEVICE_A_IFNAME = 2
+WGDEVICE_A_PUBLIC_KEY = 4
+WGDEVICE_A_LISTEN_PORT = 6
+WGDEVICE_A_FWMARK = 7
+WGDEVICE_A_PEERS = 8
+
+WGPEER_F_UPDATE_ONLY = 1 << 2
+
+WGPEER_A_PUBLIC_KEY = 1
+WGPEER_A_PRESHARED_KEY = 2
+WGPEER_A_FLAGS = 3
+WGPEER_A_ENDPOINT = 4
+WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL = 5
+WGPEER_A_LAST_HANDSHAKE_TIME = 6
+WGPEER_A_RX_BYTES = 7
+WGPEER_A_TX_BYTES = 8
+WGPEER_A_ALLOWEDIPS = 9
+WGPEER_A_PROTOCOL_VERSION = 10
+
+WGALLOWEDIP_A_FAMILY = 1
+WGALLOWEDIP_A_IPADDR = 2
+WGALLOWEDIP_A_CIDR_MASK = 3
+
+CTRL_CMD_GETFAMILY = 3  # linux/genetlink.h
+CTRL_ATTR_FAMILY_ID = 1
+CTRL_ATTR_FAMILY_NAME = 2
+
+IFLA_IFNAME = 3  # linux/if_link.h
+IFLA_LINKINFO = 18
+IFLA_INFO_KIND = 1
+
+MESSAGE_LIMIT = 60_000
+"""No message to the kernel is longer, in octets: its list of peers is one attribute, whose length has 16 bits."""
+
+CACHED = 1 << 15
+"""Keys, endpoints and allowed IPs to remember: enough for 10,000 peers that are read again and again."""
+
+_NETLINK_HEADER = 16  # struct nlmsghdr
+_GENERIC = struct.Struct("=BBxx")  # struct genlmsghdr: command, version
+_LINK = struct.Struct("=BxHiII")  # struct ifinfomsg
+_ATTRIBUTE = struct.Struct("=HH")  # struct nlattr: length with this header, type
+_NESTED = 1 << 15  # NLA_F_NESTED
+_TYPE_MASK = 0x3FFF  # NLA_TYPE_MASK
+_U16 = struct.Struct("=H")
+_U32 = struct.Struct("=I")
+_U64 = struct.Struct("=Q")
+_TIMESPEC = struct.Struct("=qq")  # struct __kernel_timespec
+_SOCKADDR_IN = struct.Struct("=H2s4s8x")  # family, port, address
+_SOCKADDR_IN6 = struct.Struct("=H2sI16sI")  # family, port, flow label, address, scope id in the host's byte order
+
+UNREADABLE = "the kernel's answer is not one of its WireGuard messages: this kernel may be newer than the program"
+
+
+def _attribute(kind: int, value: bytes) -> bytes:
+    """An attribute, padded to four octets."""
+    return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value + bytes(-len(value) % 4)
+
+
+def _interface_attribute(interface: str) -> bytes:
+    return _attribute(WGDEVICE_A_IFNAME, parse_interface(interface).encode() + b"\0")
+
+
+_NO_KEEPALIVE = _attribute(WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL, _U16.pack(0))
+_UPDATE_ONLY = _attribute(WGPEER_A_FLAGS, _U32.pack(WGPEER_F_UPDATE_ONLY))
+
+
+def encode_find_family() -> bytes:
+    """CTRL_CMD_GETFAMILY for WireGuard: the kernel also loads its module for it if it can."""
+    return _GENERIC.pack(CTRL_CMD_GETFAMILY, 1) + _attribute(CTRL_ATTR_FAMILY_NAME, FAMILY.encode() + b"\0")
+
+
+def encode_list_links() -> bytes:
+    """RTM_GETLINK for all network interfaces."""
+    return _LINK.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
+
+
+def encode_get(interface: str) -> bytes:
+    """WG_CMD_GET_DEVICE. Raises InvalidValue."""
+    return _GENERIC.pack(WG_CMD_GET_DEVICE, VERSION) + _interface_attribute(interface)
+
+
+def encode_endpoint(endpoint: Endpoint) -> bytes:
+    """As struct sockaddr_in or sockaddr_in6. Raises InvalidValue if its scope is not an interface of ours."""
+    port = endpoint.port.to_bytes(2, "big")
+    if isinstance(endpoint.address, IPv4Address):
+        return _SOCKADDR_IN.pack(socket.AF_INET, port, endpoint.address.packed)
+    return _SOCKADDR_IN6.pack(socket.AF_INET6, port, 0, endpoint.address.packed, _scope_id(endpoint))
+
+
+def _scope_id(endpoint: Endpoint) -> int:
+    scope = endpoint.address.scope_id if isinstance(endpoint.address, IPv6Address) else None
+    if scope is None:
+        return 0
+    try:
+        return socket.if_nametoindex(scope)
+    except (OSError, ValueError):
+        if scope.isascii() and scope.isdigit() and int(scope) < 1 << 32:
+            return int(scope)
+        raise InvalidValue(
+            f"the scope of {shown(str(endpoint))} is not a network interface: expected its name or index"
+        ) from None
+
+
+def encode_poke(key: PublicKey, sockaddr: bytes | None, keepalive: int) -> bytes:
+    """The entries of one peer that set its endpoint (None: leave it) and have the kernel send at once.
+
+    wg_set_device() works off the entries of a message in order and under one lock, and sends a keepalive packet when
+    the interval leaves 0: so it goes to 0, to what it was or 1, and to 0 if it was that.
+    """
+    peer = _attribute(WGPEER_A_PUBLIC_KEY, key.raw) + _UPDATE_ONLY
+    endpoint = _attribute(WGPEER_A_ENDPOINT, sockaddr) if sockaddr is not None else b""
+    started = _attribute(WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL, _U16.pack(keepalive or 1))
+    entries = [endpoint + _NO_KEEPALIVE, started] if keepalive else [endpoint + _NO_KEEPALIVE, started, _NO_KEEPALIVE]
+    return b"".join(_attribute(_NESTED, peer + entry) for entry in entries)
+
+
+def encode_set(interface: str, entries: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
+    """WG_CMD_SET_DEVICE messages, with the number of entries in each, as few as fit into MESSAGE_LIMIT."""
+    start = _GENERIC.pack(WG_CMD_SET_DEVICE, VERSION) + _interface_attribute(interface)
+    room = MESSAGE_LIMIT - _NETLINK_HEADER - len(start) - _ATTRIBUTE.size
+    batch: list[bytes] = []
+    size = 0
+    for entry in entries:
+        if batch and size + len(entry) > room:
+            yield len(batch), start + _attribute(_NESTED | WGDEVICE_A_PEERS, b"".join(batch))
+            batch, size = [], 0
+        batch.append(entry)
+        size += len(entry)
+    if batch:
+        yield len(batch), start + _attribute(_NESTED | WGDEVICE_A_PEERS, b"".join(batch))
+
+
+def _attributes(data: memoryview, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
+    """Each attribute's type and where its value starts and stops. Raises DeviceError."""
+    while start < stop:
+        if stop - start < _ATTRIBUTE.size:
+            raise DeviceError(UNREADABLE)
+        length, kind = _ATTRIBUTE.unpack_from(data, start)
+        end = start + length
+        if length < _ATTRIBUTE.size or end > stop:
+            raise DeviceError(UNREADABLE)
+        yield kind & _TYPE_MASK, start + _ATTRIBUTE.size, end
+        start = end + -length % 4
+
+
+def _number(form: struct.Struct, data: memoryview, start: int, stop: int) -> int:
+    if stop - start != form.size:
+        raise DeviceError(UNREADABLE)
+    (number,) = form.unpack_from(data, start)
+    return int(number)
+
+
+def _key(data: memoryview, start: int, stop: int) -> PublicKey:
+    if stop - start != KEY_LENGTH:
+        raise DeviceError(UNREADABLE)
+    return _public_key(data[start:stop].tobytes())
+
+
+_public_key = lru_cache(CACHED)(PublicKey)
+
+
+def decode_endpoint(sockaddr: bytes) -> Endpoint:
+    """From struct sockaddr_in or sockaddr_in6. Raises DeviceError."""
+    if len(sockaddr) == _SOCKADDR_IN6.size and sockaddr[-4:] != b"\0\0\0\0":
+        return _decode_endpoint(sockaddr)  # not from the cache: an interface may get another name
+    return _cached_endpoint(sockaddr)
+
+
+def _decode_endpoint(sockaddr: bytes) -> Endpoint:
+    family = _U16.unpack_from(sockaddr)[0] if len(sockaddr) >= _U16.size else socket.AF_UNSPEC
+    if family == socket.AF_INET and len(sockaddr) == _SOCKADDR_IN.size:
+        _, port, address = _SOCKADDR_IN.unpack(sockaddr)
+        return Endpoint(IPv4Address(address), int.from_bytes(port, "big"))
+    if family == socket.AF_INET6 and len(sockaddr) == _SOCKADDR_IN6.size:
+        _, port, _, address, scope = _SOCKADDR_IN6.unpack(sockaddr)
+        host = IPv6Address(address)
+        return Endpoint(IPv6Address(f"{host}%{_scope_name(scope)}") if scope else host, int.from_bytes(port, "big"))
+    raise DeviceError(UNREADABLE)
+
+
+_cached_endpoint = lru_cache(CACHED)(_decode_endpoint)
+
+
+def _scope_name(index: int) -> str:
+    """As `wg` prints it: the interface's name, its number if it is gone."""
+    try:
+        return socket.if_indextoname(index)
+    except (OSError, OverflowError):
+        return str(index)
+
+
+@lru_cache(CACHED)
+def decode_allowed_ips(nested: bytes) -> tuple[IPNetwork, ...]:
+    """From the value of WGPEER_A_ALLOWEDIPS. Raises DeviceError."""
+    data = memoryview(nested)
+    return tuple(_network(data, start, stop) for _, start, stop in _attributes(data, 0, len(data)))
+
+
+def _network(data: memoryview, start: int, stop: int) -> IPNetwork:
+    family, prefix, address = 0, -1, b""
+    for kind, first, end in _attributes(data, start, stop):
+        if kind == WGALLOWEDIP_A_FAMILY:
+            family = _number(_U16, data, first, end)
+        elif kind == WGALLOWEDIP_A_CIDR_MASK:
+            prefix = data[first] if end > first else -1
+        elif kind == WGALLOWEDIP_A_IPADDR:
+            address = data[first:end].tobytes()
+    try:
+        if family == socket.AF_INET and len(address) == 4:
+            return IPv4Network((address, prefix))
+        if family == socket.AF_INET6 and len(address) == 16:
+            return IPv6Network((address, prefix))
+    except ValueError as error:
+        raise DeviceError(UNREADABLE) from error
+    raise DeviceError(UNREADABLE)
+
+
+_PEER_HEAD = struct.Struct("=I32s I32x Iqq IH2x IQ IQ I4x")
+"""A peer's first attributes as drivers/net/wireguard/netlink.c, get_peer() writes them, each behind its header."""
+
+
+def _header(kind: int, size: int) -> int:
+    """The header of an attribute with a value of `size` octets, as one number."""
+    (number,) = _U32.unpack(_ATTRIBUTE.pack(_ATTRIBUTE.size + size, kind))
+    return int(number)
+
+
+_PEER_HEAD_LAYOUT = (
+    _header(WGPEER_A_PUBLIC_KEY, KEY_LENGTH),
+    _header(WGPEER_A_PRESHARED_KEY, KEY_LENGTH),
+    _header(WGPEER_A_LAST_HANDSHAKE_TIME, 16),
+    _header(WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL, 2),
+    _header(WGPEER_A_TX_BYTES, 8),
+    _header(WGPEER_A_RX_BYTES, 8),
+    _header(WGPEER_A_PROTOCOL_VERSION, 4),
+)
+
+
+class DeviceDecoder:
+    """Makes a Device of the messages of one WG_CMD_GET_DEVICE dump.
+
+    The kernel cuts the list of peers, and a peer's list of allowed IPs, wherever a message is full: the next message
+    then starts with that peer's key and the rest of its allowed IPs. Private and preshared keys are passed over.
+    """
+
+    def __init__(self, interface: str) -> None:
+        self._interface = interface
+        self._public_key: PublicKey | None = None
+        self._listen_port = 0
+        self._fwmark = 0
+        self._peers: dict[bytes, Peer] = {}
+
+    def device(self) -> Device:
+        return Device(self._interface, self._public_key, self._listen_port, self._fwmark, tuple(self._peers.values()))
+
+    def add(self, message: memoryview) -> None:
+        """One message without its netlink header. Nothing of it is kept but the values. Raises DeviceError."""
+        peers = self._peers
+        for kind, start, stop in _attributes(message, _GENERIC.size, len(message)):
+            if kind == WGDEVICE_A_PEERS:
+                for _, first, end in _attributes(message, start, stop):
+                    peer = _decode_peer(message, first, end)
+                    key = peer.public_key.raw
+                    if key in peers:
+                        peer = replace(peers[key], allowed_ips=peers[key].allowed_ips + peer.allowed_ips)
+                    peers[key] = peer
+            elif kind == WGDEVICE_A_PUBLIC_KEY:
+                self._public_key = _key(message, start, stop)
+            elif kind == WGDEVICE_A_LISTEN_PORT:
+                self._listen_port = _number(_U16, message, start, stop)
+            elif kind == WGDEVICE_A_FWMARK:
+                self._fwmark = _number(_U32, message, start, stop)
+
+
+def _decode_peer(data: memoryview, start: int, stop: int) -> Peer:
+    """A peer's attributes; those that come in the kernel's usual layout are taken in one step. Raises DeviceError."""
+    public_key: PublicKey | None = None
+    endpoint: Endpoint | None = None
+    handshake = keepalive = tx = rx = 0
+    allowed_ips: tuple[IPNetwork, ...] = ()
+    if stop - start >= _PEER_HEAD.size:
+        a, key, b, c, seconds, nanoseconds, d, interval, e, sent, f, received, g = _PEER_HEAD.unpack_from(data, start)
+        if (a, b, c, d, e, f, g) == _PEER_HEAD_LAYOUT:
+            public_key, handshake = _public_key(key), seconds * 1_000_000 + nanoseconds // 1000
+            keepalive, tx, rx = interval, sent, received
+            start += _PEER_HEAD.size
+    for kind, first, end in _attributes(data, start, stop):
+        if kind == WGPEER_A_ENDPOINT:
+            endpoint = decode_endpoint(data[first:end].tobytes())
+        elif kind == WGPEER_A_ALLOWEDIPS:
+            allowed_ips = decode_allowed_ips(data[first:end].tobytes())
+        elif kind == WGPEER_A_PUBLIC_KEY:
+            public_key = _key(data, first, end)
+        elif kind == WGPEER_A_LAST_HANDSHAKE_TIME:
+            if end - first != _TIMESPEC.size:
+                raise DeviceError(UNREADABLE)
+            seconds, nanoseconds = _TIMESPEC.unpack_from(data, first)
+            handshake = seconds * 1_000_000 + nanoseconds // 1000
+        elif kind == WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL:
+            keepalive = _number(_U16, data, first, end)
+        elif kind == WGPEER_A_TX_BYTES:
+            tx = _number(_U64, data, first, end)
+        elif kind == WGPEER_A_RX_BYTES:
+            rx = _number(_U64, data, first, end)
+    if public_key is None:
+        raise DeviceError(UNREADABLE)
+    return Peer(public_key, endpoint, handshake, rx, tx, keepalive, allowed_ips)
+
+
+def decode_family(message: memoryview) -> int:
+    """The message type of the family that was asked for. Raises DeviceError."""
+    for kind, start, stop in _attributes(message, _GENERIC.size, len(message)):
+        if kind == CTRL_ATTR_FAMILY_ID:
+            return _number(_U16, message, start, stop)
+    raise DeviceError(UNREADABLE)
+
+
+def decode_link(message: memoryview) -> str | None:
+    """The name in an RTM_NEWLINK message if it is of a WireGuard device. Raises DeviceError."""
+    name, kind_of_link = None, b""
+    for kind, start, stop in _attributes(message, _LINK.size, len(message)):
+        if kind == IFLA_IFNAME:
+            name = os.fsdecode(message[start:stop].tobytes().rstrip(b"\0"))
+        elif kind == IFLA_LINKINFO:
+            for inner, first, end in _attributes(message, start, stop):
+                if inner == IFLA_INFO_KIND:
+                    kind_of_link = message[first:end].tobytes().rstrip(b"\0")
+    return name if kind_of_link == FAMILY.encode() else None
