@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The registry's machine: a public address, the WireGuard device that every laptop has as a peer, and a web server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from lab.world.counter import Counter
+from lab.world.host import Host
+from lab.world.profile import PeerProfile, WireGuardProfile
+from lab.world.web import PROGRAM as WEB
+from lab.world.wireguard import Keys
+
+
+class Registry(Host):
+    """It knows no endpoint of its peers, only what it sees. It would forward between them if they let it."""
+
+    address = "10.0.0.254"
+
+    def __init__(self, name: str, public: str) -> None:
+        """Make the host; `start` needs its public interface."""
+        super().__init__(name)
+        self.public = public
+        self.relayed = Counter(self, "relayed", "forward", "iifname wg0 oifname wg0")
+
+    def start(self, keys: Keys, peers: Iterable[PeerProfile]) -> None:
+        """Bring the device up and serve the connectivity check."""
+        self.make_wireguard(WireGuardProfile(keys.private, f"{self.address}/24", tuple(peers)))
+        self.run(["sysctl", "-qw", "net.ipv4.ip_forward=1"])
+        self.relayed.start()
+        self.spawn(["python3", str(WEB), "80"], name="web")

@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Waiting for something to become true, with a deadline and a sentence for when it does not."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class NotInTimeError(AssertionError):
+    """What was waited for did not come before the deadline."""
+
+
+def wait_for(predicate: Callable[[], T], timeout: float, what: str, interval: float = 0.05) -> T:
+    """The first true value of `predicate`; raises NotInTimeError with `what` and the last value after `timeout` s."""
+    deadline = time.monotonic() + timeout
+    while not (value := predicate()):
+        if time.monotonic() >= deadline:
+            raise NotInTimeError(f"waited {timeout:g} s in vain for {what}; the last answer was {value!r}")
+        time.sleep(interval)
+    return value

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""WireGuard as the wg program shows it: keys, and the peers of a device."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+
+PORT = 51820
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """A private key and the public key that belongs to it, in base64."""
+
+    private: str
+    public: str
+
+    @classmethod
+    def generate(cls) -> Keys:
+        """A new pair."""
+        private = _wg("genkey", "")
+        return cls(private, _wg("pubkey", private))
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """One peer of a device: `endpoint` is "" for none, `latest_handshake` seconds since the epoch or 0 for never."""
+
+    public_key: str
+    endpoint: str
+    allowed_ips: tuple[str, ...]
+    latest_handshake: int
+    rx_bytes: int
+    tx_bytes: int
+    persistent_keepalive: int
+
+
+def parse_dump(dump: str) -> dict[str, Peer]:
+    """The peers in `wg show DEVICE dump`, by public key."""
+    peers = {}
+    for line in dump.splitlines()[1:]:
+        key, _, endpoint, allowed, handshake, rx, tx, keepalive = line.split("\t")
+        peers[key] = Peer(
+            public_key=key,
+            endpoint="" if endpoint == "(none)" else endpoint,
+            allowed_ips=() if allowed == "(none)" else tuple(allowed.split(",")),
+            latest_handshake=int(handshake),
+            rx_bytes=int(rx),
+            tx_bytes=int(tx),
+            persistent_keepalive=0 if keepalive == "off" else int(keepalive),
+        )
+    return peers
+
+
+def _wg(verb: str, text: str) -> str:
+    return subprocess.run(["wg", verb], input=text, capture_output=True, text=True, check=True).stdout.strip()
