@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Whom to ask for a tunnel's peers, by which way, and which peers the answers never touch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from ipaddress import ip_address
+
+from wgsd_nm.core.config import TunnelConfig
+from wgsd_nm.core.dnssd import parse_zone
+from wgsd_nm.core.errors import InvalidValue
+from wgsd_nm.core.model import IPAddress, Network, ProfilePeer, PublicKey, Server, Tunnel, Uplink
+from wgsd_nm.core.reconcile import WHOLE
+from wgsd_nm.core.watch import Discovery
+
+
+def has_usable_uplink(network: Network) -> bool:
+    """Whether some device has an address to send from. What NetworkManager thinks of it does not matter."""
+    return any(not address.is_link_local for uplink in network.uplinks for address in uplink.addresses)
+
+
+def discover(tunnel: Tunnel, settings: TunnelConfig, uplinks: tuple[Uplink, ...]) -> Discovery:
+    """Zone and registries of a tunnel, each registry with the device that its questions must leave by."""
+    zone, servers = settings.zone, settings.registries
+    if not zone:
+        domains = [domain for domain in tunnel.search if domain.strip("~.")]
+        if not domains:
+            return Discovery(problem='zone = "auto" needs a DNS search domain in the NetworkManager profile')
+        try:
+            zone = parse_zone(domains[0].lstrip("~")).to_text()
+        except InvalidValue as error:
+            return Discovery(problem=f"the NetworkManager profile's search domain: {error}")
+    if not servers:
+        servers = tuple(Server(address) for address in tunnel.dns)
+    if not servers:
+        return Discovery(problem="no registry is configured, and the NetworkManager profile has no DNS server")
+    return Discovery(zone, tuple(replace(server, device=_way_to(server, tunnel, uplinks)) for server in servers))
+
+
+def _way_to(server: Server, tunnel: Tunnel, uplinks: tuple[Uplink, ...]) -> str:
+    """The device to bind to: the tunnel for a registry inside it, else the best uplink of the address's family."""
+    if any(_leads_to(peer, server.address) for peer in tunnel.peers):
+        return tunnel.interface
+    return next((uplink.interface for uplink in uplinks if uplink.reaches(server.address.version)), "")
+
+
+def _leads_to(peer: ProfilePeer, address: IPAddress) -> bool:
+    return any(prefix.prefixlen > WHOLE and address in prefix for prefix in peer.allowed_ips)
+
+
+def registry_peers(tunnel: Tunnel, servers: Iterable[Server]) -> frozenset[PublicKey]:
+    """The peers that registries are reached through, or that are registries by their own public address."""
+    addresses = {server.address for server in servers}
+    return frozenset(
+        peer.public_key
+        for peer in tunnel.peers
+        if any(_leads_to(peer, address) for address in addresses) or _profile_address(peer) in addresses
+    )
+
+
+def _profile_address(peer: ProfilePeer) -> IPAddress | None:
+    host = peer.endpoint.rpartition(":")[0].strip("[]")
+    try:
+        return ip_address(host)
+    except ValueError:
+        return None

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Whether a peer's present path carries packets, told from successive readings of the kernel's counters.
+
+A path is *alive* if, after the last evidence against it, the handshake's value changed, or octets were received under a
+handshake younger than WireGuard's session limit (without one, a received initiation would count too and prove nothing).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import inf
+from typing import Self
+
+from wgsd_nm.core.model import Peer
+from wgsd_nm.core.schedule import SESSION, SUSPICION
+
+KEEPALIVE_OCTETS = 32
+"""An empty transport data message: 16 octets of header, 16 of tag (drivers/net/wireguard/messages.h)."""
+SLACK = 3
+"""So many empty messages in a reading (pokes, passive keepalives) are not yet traffic."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """The last reading, and what followed from the readings so far. Times are seconds of the caller's clock."""
+
+    handshake: int = 0
+    """Microseconds since the epoch, as the kernel told; compared by value."""
+    handshake_at: float = -inf
+    """When that handshake was; -inf if there is none, or the kernel has forgotten its session."""
+    rx_bytes: int = 0
+    tx_bytes: int = 0
+    read_at: float = -inf
+    alive_since: float | None = None
+    against_at: float = -inf
+    sending_since: float | None = None
+    """Since when something was sent and nothing received."""
+    sent_at: float = -inf
+    """When something more than keepalives was last seen to be sent."""
+    heard_at: float = -inf
+
+    @property
+    def alive(self) -> bool:
+        return self.alive_since is not None
+
+    def has_session(self, now: float) -> bool:
+        """Whether the kernel can send data at once, without a handshake."""
+        return now - self.handshake_at < SESSION
+
+    def silence(self, now: float) -> float:
+        """For how many seconds we have been sending without hearing anything."""
+        return 0.0 if self.sending_since is None else now - self.sending_since
+
+    def observe(self, peer: Peer, asked_at: float, now: float, clock: int) -> Self:
+        """After a reading that was asked for at `asked_at`; `clock` is the wall clock in microseconds.
+
+        A reading asked for no later than the last evidence against the path proves nothing: it is what later ones are
+        compared with.
+        """
+        if peer.rx_bytes < self.rx_bytes or peer.tx_bytes < self.tx_bytes:
+            return type(self)().observe(peer, asked_at, now, clock)
+        first = self.read_at == -inf
+        shaken = peer.latest_handshake not in (0, self.handshake)
+        heard = not first and peer.rx_bytes > self.rx_bytes
+        handshake_at = self.handshake_at
+        if shaken:
+            handshake_at = now - max(0.0, (clock - peer.latest_handshake) / 1e6) if first else now
+        proven = not first and asked_at > self.against_at and (shaken or (heard and now - handshake_at < SESSION))
+        sent = not first and self._is_traffic(peer, now)
+        sending_since = self.sending_since
+        if heard or shaken:
+            sending_since = None
+        elif sent and sending_since is None:
+            sending_since = max(self.read_at, now - SUSPICION)
+        return replace(
+            self,
+            handshake=peer.latest_handshake,
+            handshake_at=handshake_at,
+            rx_bytes=peer.rx_bytes,
+            tx_bytes=peer.tx_bytes,
+            read_at=now,
+            alive_since=now if proven and not self.alive else self.alive_since,
+            sending_since=sending_since,
+            sent_at=now if sent else self.sent_at,
+            heard_at=now if heard or (shaken and not first) else self.heard_at,
+        )
+
+    def against(self, now: float) -> Self:
+        """After evidence against the path: it is not alive until proven again."""
+        return replace(self, alive_since=None, against_at=now, sending_since=None)
+
+    def forget_session(self) -> Self:
+        """After the kernel has wiped its session keys, as it does on suspend (wg_pm_notification)."""
+        return replace(self, handshake_at=-inf)
+
+    def _is_traffic(self, peer: Peer, now: float) -> bool:
+        keepalives = (now - self.read_at) // peer.persistent_keepalive if peer.persistent_keepalive else 0
+        return peer.tx_bytes - self.tx_bytes > KEEPALIVE_OCTETS * (SLACK + keepalives)

@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What people are shown: the agent's watch as plain values, each peer with the reason for its state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf
+
+from wgsd_nm.core.discovery import has_usable_uplink
+from wgsd_nm.core.errors import InvalidValue
+from wgsd_nm.core.model import Connectivity, Endpoint, PeerState, PublicKey, Source, State, Tunnel
+from wgsd_nm.core.reason import Reason, of_failure, sentence
+from wgsd_nm.core.reconcile import Ground, candidates
+from wgsd_nm.core.schedule import STALE
+from wgsd_nm.core.watch import AgentWatch, PeerWatch, TunnelWatch
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelStatus:
+    """One entry of Agent1's Tunnels. `last_lookup` is monotonic, -inf for never."""
+
+    interface: str
+    connection_id: str
+    connection_uuid: str
+    zone: str
+    registries: tuple[str, ...]
+    state: State
+    public_key: PublicKey | None
+    public_endpoint: Endpoint | None
+    last_lookup: float
+    last_error: str
+
+
+@dataclass(frozen=True, slots=True)
+class PeerStatus:
+    """One entry of Agent1's Peers. `last_lookup` is monotonic, -inf for never; the handshake as in Peer."""
+
+    interface: str
+    public_key: PublicKey
+    name: str
+    endpoint: Endpoint | None
+    source: Source
+    state: PeerState
+    reason: Reason
+    text: str
+    latest_handshake: int
+    last_lookup: float
+    last_error: str
+
+    def differs(self, other: PeerStatus) -> bool:
+        """Whether clients are told: in anything but the times, which are as of the last check."""
+        return (self.endpoint, self.source, self.state, self.reason, self.last_error, self.name) != (
+            other.endpoint,
+            other.source,
+            other.state,
+            other.reason,
+            other.last_error,
+            other.name,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class AgentStatus:
+    """Agent1's properties."""
+
+    state: State
+    tunnels: tuple[TunnelStatus, ...]
+    peers: tuple[PeerStatus, ...]
+
+
+def status(watch: AgentWatch, now: float) -> AgentStatus:
+    """As of now."""
+    tunnels, peers = [], []
+    for tunnel in watch.tunnels.values():
+        ground = Ground.of(watch.network, tunnel.tunnel, (p.kernel for p in tunnel.peers.values() if p.kernel))
+        shown = [_peer(tunnel, peer, ground, now) for peer in tunnel.peers.values() if peer.kernel is not None]
+        peers += shown
+        tunnels.append(_tunnel(watch, tunnel, shown, now))
+    return AgentStatus(_state(watch, tunnels), tuple(tunnels), tuple(peers))
+
+
+def _state(watch: AgentWatch, tunnels: list[TunnelStatus]) -> State:
+    common = _common_state(watch)
+    if common is not None:
+        return common
+    states = {tunnel.state for tunnel in tunnels}
+    return next((state for state in State if state in states), State.IDLE)
+
+
+def _common_state(watch: AgentWatch) -> State | None:
+    """What holds for every tunnel alike."""
+    if not watch.network.available or not watch.seat_active:
+        return State.UNAVAILABLE
+    if not has_usable_uplink(watch.network):
+        return State.OFFLINE
+    if watch.network.connectivity is Connectivity.PORTAL:
+        return State.CAPTIVE_PORTAL
+    return None
+
+
+def _tunnel(watch: AgentWatch, watched: TunnelWatch, peers: list[PeerStatus], now: float) -> TunnelStatus:
+    tunnel, discovery = watched.tunnel, watched.discovery
+    error = str(watched.helper_error or watched.lookup_error or "") or discovery.problem or watch.config_error
+    return TunnelStatus(
+        interface=tunnel.interface,
+        connection_id=tunnel.connection_id,
+        connection_uuid=tunnel.connection_uuid,
+        zone=discovery.zone,
+        registries=tuple(str(server) for server in discovery.servers),
+        state=_tunnel_state(watch, watched, peers, now),
+        public_key=tunnel.public_key,
+        public_endpoint=watched.public_endpoint,
+        last_lookup=watched.answered_at,
+        last_error=error,
+    )
+
+
+def _tunnel_state(watch: AgentWatch, tunnel: TunnelWatch, peers: list[PeerStatus], now: float) -> State:
+    common = _common_state(watch)
+    if common is not None:
+        return common
+    if tunnel.helper_error is not None:
+        return State.UNAVAILABLE
+    if tunnel.pass_started is not None:
+        return State.LOOKING_UP
+    wanted = {key for key, peer in tunnel.peers.items() if peer.wanted(now)}
+    reached = all(peer.state is PeerState.CONNECTED for peer in peers if peer.public_key in wanted)
+    return State.OK if reached and tunnel.discovery.servers and tunnel.lookup_error is None else State.DEGRADED
+
+
+def _peer(tunnel: TunnelWatch, peer: PeerWatch, ground: Ground, now: float) -> PeerStatus:
+    state, reason, about = _verdict(tunnel, peer, ground, now)
+    return PeerStatus(
+        interface=tunnel.tunnel.interface,
+        public_key=peer.public_key,
+        name=_name(tunnel, peer),
+        endpoint=peer.endpoint,
+        source=_source(tunnel, peer),
+        state=state,
+        reason=reason,
+        text=sentence(reason, about),
+        latest_handshake=peer.kernel.latest_handshake if peer.kernel is not None else 0,
+        last_lookup=peer.answered_at,
+        last_error=str(peer.error or ""),
+    )
+
+
+def _verdict(
+    tunnel: TunnelWatch, peer: PeerWatch, ground: Ground, now: float
+) -> tuple[PeerState, Reason, Endpoint | None]:
+    """The peer's state, why, and about which endpoint."""
+    current, key = peer.endpoint, peer.public_key
+    if peer.connected(now):
+        return PeerState.CONNECTED, Reason.CONNECTED, current
+    if not peer.wanted(now):
+        return PeerState.IDLE, Reason.NOT_WANTED, current
+    tried = now - max(peer.evidence.against_at, -inf if peer.trying_since is None else peer.trying_since)
+    fresh = tried < STALE
+    if key in tunnel.registry_peers:
+        return (
+            (PeerState.PROBING, Reason.UNPROVEN, current)
+            if fresh
+            else (PeerState.STALE, Reason.REGISTRY_SILENT, current)
+        )
+    if key in tunnel.pinned:
+        return (PeerState.PROBING if fresh else PeerState.UNREACHABLE), Reason.PROFILE_ENDPOINT, current
+    if key in tunnel.pending and current is None:
+        return PeerState.UNKNOWN, Reason.LOOKING_UP, None
+    usable, refused = candidates(peer, ground)
+    if not usable:
+        if peer.error is not None:
+            return PeerState.UNREACHABLE, of_failure(peer.error), None
+        if refused is not None and peer.record is not None:
+            return PeerState.UNREACHABLE, refused, peer.record.endpoints[0]
+        return PeerState.UNKNOWN, Reason.LOOKING_UP, None
+    if fresh or current is None:
+        return PeerState.PROBING, Reason.UNPROVEN, current or usable[0]
+    heard = peer.evidence.handshake != 0
+    return (PeerState.STALE if heard else PeerState.UNREACHABLE), Reason.NO_REPLY, current
+
+
+def _name(tunnel: TunnelWatch, peer: PeerWatch) -> str:
+    """The configuration's, else what the registry calls it, else the first letters of the key."""
+    configured = tunnel.settings.names.get(peer.public_key)
+    advertised = peer.record.name if peer.record is not None else ""
+    return configured or advertised or str(peer.public_key)[:8]
+
+
+def _source(tunnel: TunnelWatch, peer: PeerWatch) -> Source:
+    if peer.endpoint is None:
+        return Source.NONE
+    if peer.record is not None and peer.endpoint in peer.record.endpoints:
+        return Source.REGISTRY
+    text = _profile_endpoint(tunnel.tunnel, peer.public_key)
+    return Source.PROFILE if text and (text == str(peer.endpoint) or not _is_literal(text)) else Source.ROAMED
+
+
+def _is_literal(text: str) -> bool:
+    """Whether a profile's endpoint is an address, not a host name."""
+    try:
+        Endpoint.parse(text)
+    except InvalidValue:
+        return False
+    return True
+
+
+def _profile_endpoint(tunnel: Tunnel, key: PublicKey) -> str:
+    return next((peer.endpoint for peer in tunnel.peers if peer.public_key == key), "")
