@@ -96,6 +96,11 @@ def instance_name(key: PublicKey, zone: dns.name.Name) -> dns.name.Name:
     return dns.name.Name((instance_label(key).encode(), *_SERVICE_LABELS, *zone.labels))
 
 
+def wire(name: dns.name.Name) -> bytes:
+    """A name as it goes over the wire, uncompressed (RFC 1035 section 3.1)."""
+    return b"".join(bytes((len(label),)) + label for label in name.labels)
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """A host and port that an SRV record names, with the addresses that came along: () where they have to be asked."""
