@@ -54,10 +54,15 @@ ERROR_NAME_HAS_NO_OWNER: Final = _DBUS_ERROR + "NameHasNoOwner"
 ERROR_NO_REPLY: Final = _DBUS_ERROR + "NoReply"
 ERROR_PROPERTY_READ_ONLY: Final = _DBUS_ERROR + "PropertyReadOnly"
 ERROR_SERVICE_UNKNOWN: Final = _DBUS_ERROR + "ServiceUnknown"
+ERROR_TIMED_OUT: Final = _DBUS_ERROR + "TimedOut"
+ERROR_TIMEOUT: Final = _DBUS_ERROR + "Timeout"
 ERROR_UNKNOWN_INTERFACE: Final = _DBUS_ERROR + "UnknownInterface"
 ERROR_UNKNOWN_METHOD: Final = _DBUS_ERROR + "UnknownMethod"
 ERROR_UNKNOWN_OBJECT: Final = _DBUS_ERROR + "UnknownObject"
 ERROR_UNKNOWN_PROPERTY: Final = _DBUS_ERROR + "UnknownProperty"
+
+ACTIVATION_ERRORS: Final = (_DBUS_ERROR + "Spawn.", "org.freedesktop.systemd1.")
+"""How error names begin by which the bus itself says that it cannot start a service."""
 
 ERROR_NAMES: Final[dict[type[errors.WgsdError], str]] = {
     errors.InvalidValue: ERROR_INVALID_ARGS,
@@ -82,3 +87,11 @@ def error_name(error: errors.WgsdError) -> str:
         if kind in ERROR_NAMES:
             return ERROR_NAMES[kind]
     return ERROR_FAILED
+
+
+_ERROR_CLASSES: Final = {name: kind for kind, name in ERROR_NAMES.items() if name.startswith(_ERROR)}
+
+
+def error_class(name: str) -> type[errors.WgsdError] | None:
+    """The error of ours that a D-Bus error name of ours stands for, None for any other name."""
+    return _ERROR_CLASSES.get(name)
