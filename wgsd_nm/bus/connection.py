@@ -1,0 +1,573 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A bus that survives the loss of its connection: calls, subscriptions, names, exported objects.
+
+It knows nothing of what is said on the bus. One event loop, one thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, assert_never
+
+from wgsd_nm.bus import names
+from wgsd_nm.bus.backend import Link, default_address
+from wgsd_nm.bus.export import Caller, Handler, Interface, Method, Objects, Property, Signal, signature
+from wgsd_nm.bus.marshal import Malformed, Variant, marshal
+from wgsd_nm.bus.message import Flag, Kind, Message
+from wgsd_nm.core.errors import (
+    AccessDenied,
+    BusError,
+    BusLost,
+    CallFailed,
+    CallTimedOut,
+    InvalidArguments,
+    InvalidValue,
+    ServiceUnavailable,
+    WgsdError,
+)
+
+__all__ = ["Bus", "Caller", "Handler", "Interface", "Method", "Property", "Signal"]
+
+CALL_TIMEOUT: Final = 25.0
+CLOSE_TIMEOUT: Final = 1.0
+MAX_CALLS: Final = 64
+RETRY_FIRST: Final = 0.1
+RETRY_LAST: Final = 30.0
+JITTER: Final = 0.25
+
+_DO_NOT_QUEUE: Final = 4
+_PRIMARY_OWNER: Final = 1
+_ALREADY_OWNER: Final = 4
+
+_OWNER_CHANGE: Final = (names.DBUS, names.DBUS, "NameOwnerChanged")
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Subscription:
+    handler: Callable[[str, list[Any]], None]
+    sender: str
+    interface: str
+    member: str
+    path: str | None
+    arg0: str | None
+    arg0path: str | None
+
+    @property
+    def rule(self) -> str:
+        """D-Bus Specification, "Match Rules"."""
+        keys = {"sender": self.sender, "interface": self.interface, "member": self.member}
+        optional = {"path": self.path, "arg0": self.arg0, "arg0path": self.arg0path}
+        return _match_rule(**keys, **{key: value for key, value in optional.items() if value is not None})
+
+    def wants(self, message: Message, body: Sequence[Any]) -> bool:
+        """Whether the rule fits, but for sender, interface and member: a signal sent to us alone passes every rule."""
+        first = body[0] if body and isinstance(body[0], str) else None
+        return (
+            (self.path is None or self.path == message.path)
+            and (self.arg0 is None or self.arg0 == first)
+            and (self.arg0path is None or (first is not None and _path_matches(self.arg0path, first)))
+        )
+
+
+def _match_rule(**keys: str) -> str:
+    quoted = (f"{key}='{value.replace(chr(39), chr(39) + chr(92) + chr(39) * 2)}'" for key, value in keys.items())
+    return ",".join(("type='signal'", *quoted))
+
+
+def _path_matches(rule: str, path: str) -> bool:
+    return (
+        rule == path or (rule.endswith("/") and path.startswith(rule)) or (path.endswith("/") and rule.startswith(path))
+    )
+
+
+def _owner_rule(name: str) -> str:
+    return _match_rule(sender=names.DBUS, interface=names.DBUS, member="NameOwnerChanged", arg0=name)
+
+
+class Bus:
+    """One bus, the system's or the session's. A lost connection fails what is pending with BusLost; `keep()` makes it
+    again, with every subscription, watched owner and name that was asked for.
+
+    Replies and signals reach their receivers in the order in which the bus sent them: who awaits `call()` directly
+    sees the reply before the handlers see any signal that came after it.
+    """
+
+    def __init__(self, *, system: bool, address: str | None = None) -> None:
+        self._system = system
+        self._address = address
+        self._link: Link | None = None
+        self._pending: dict[int, Callable[[Message | None], None]] = {}
+        self._subscriptions: dict[tuple[str, str], list[_Subscription]] = {}
+        self._owners: dict[str, str | None] = {}
+        self._watches: dict[str, list[Callable[[str], None]]] = {}
+        self._names: list[str] = []
+        self._objects = Objects()
+        self._changes: dict[tuple[str, str], dict[str, None]] = {}
+        self._calls: set[asyncio.Task[None]] = set()
+
+    @property
+    def connected(self) -> bool:
+        return self._link is not None and not self._link.ended.done()
+
+    @property
+    def calls_in_progress(self) -> int:
+        """Handlers of exported methods that are at work."""
+        return len(self._calls)
+
+    # The connection
+
+    async def connect(self) -> None:
+        """Once. Adds all match rules, and takes the names last. Raises BusLost, and BusError for a name taken."""
+        link = await Link.open(self._address or default_address(system=self._system), self._receive)
+        self._link = link
+        link.ended.add_done_callback(lambda _: self._on_lost(link))
+        try:
+            await asyncio.gather(
+                *(request for name in self._owners for request in self._track(name)),
+                *(self._ask("AddMatch", "s", each.rule) for some in self._subscriptions.values() for each in some),
+            )
+            for name in self._names:
+                await self._take_name(name)
+        except BaseException:
+            link.close()
+            raise
+
+    async def keep(self, on_connected: Callable[[bool], None]) -> None:
+        """For ever: connect, say so, wait for the loss, say so, again. The first retry comes after 0.1 s, later ones
+        after up to 30 s."""
+        loop = asyncio.get_running_loop()
+        delay = RETRY_FIRST
+        while True:
+            try:
+                if not self.connected:
+                    await self.connect()
+            except BusError as error:
+                if delay == RETRY_FIRST:
+                    _log.warning("No connection to %s, trying on: %s", self._title, error)
+            else:
+                since = loop.time()
+                on_connected(True)
+                await self.lost()
+                on_connected(False)
+                _log.warning("The connection to %s is lost, connecting again", self._title)
+                if loop.time() - since > RETRY_LAST:
+                    delay = RETRY_FIRST
+            await asyncio.sleep(delay * random.uniform(1 - JITTER, 1 + JITTER))
+            delay = min(2 * delay, RETRY_LAST)
+
+    async def lost(self) -> None:
+        """Returns when the present connection ends; at once if there is none."""
+        if self._link is not None:
+            await asyncio.wait([self._link.ended])
+
+    async def close(self) -> None:
+        """Ends handlers at work, sends what is queued within CLOSE_TIMEOUT, and ends the connection."""
+        for task in self._calls:
+            task.cancel()
+        await asyncio.gather(*self._calls, return_exceptions=True)
+        link = self._link
+        if link is None:
+            return
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                await link.drain()
+        except TimeoutError:
+            _log.warning("%s does not read: the last messages to it are lost", self._title.capitalize())
+        link.close()
+        self._on_lost(link)
+
+    @property
+    def _title(self) -> str:
+        return "the system bus" if self._system else "the session bus"
+
+    def _live(self) -> Link:
+        if self._link is None:
+            raise BusLost(f"there is no connection to {self._title}")
+        return self._link
+
+    def _on_lost(self, link: Link) -> None:
+        if self._link is not link:
+            return
+        self._link = None
+        pending, self._pending = self._pending, {}
+        for answer in pending.values():
+            answer(None)
+        self._changes.clear()
+        for name, owner in self._owners.items():
+            self._owners[name] = None
+            if owner:
+                self._tell_watchers(name, "")
+
+    # Calls to others
+
+    async def call(
+        self,
+        destination: str,
+        path: str,
+        interface: str,
+        member: str,
+        signature: str = "",
+        *arguments: object,
+        timeout: float = CALL_TIMEOUT,  # noqa: ASYNC109  # every call has one, and this is cheaper than asyncio.timeout
+        interactive: bool = False,
+        autostart: bool = True,
+    ) -> list[Any]:
+        """The reply's values, plain: each variant replaced by what is in it, structs as lists. `timeout` in seconds.
+
+        `interactive` allows the other side to ask our user for a password, `autostart` the bus to start its service.
+        Raises InvalidValue for arguments that D-Bus cannot carry, CallTimedOut, BusLost, ServiceUnavailable,
+        AccessDenied, InvalidArguments, and CallFailed with the D-Bus error name for any other refusal.
+        """
+        flags = (Flag.INTERACTIVE if interactive else Flag.NONE) | (Flag.NONE if autostart else Flag.NO_AUTOSTART)
+        return await self._request(
+            destination, path, interface, member, signature, arguments, timeout=timeout, flags=flags
+        )
+
+    async def get_all(
+        self,
+        destination: str,
+        path: str,
+        interface: str,
+        *,
+        timeout: float = CALL_TIMEOUT,  # noqa: ASYNC109  # as in call()
+    ) -> dict[str, Any]:
+        """All properties of an interface, plain. Raises as `call` does."""
+        (values,) = await self.call(destination, path, names.PROPERTIES, "GetAll", "s", interface, timeout=timeout)
+        return dict(values)
+
+    async def uid_of(self, caller: Caller) -> int:
+        """The user id of a caller's process, as the bus knows it. Raises as `call` does."""
+        (uid,) = await self._ask("GetConnectionUnixUser", "s", caller.name)
+        return int(uid)
+
+    def _ask(self, member: str, signature: str, *arguments: object) -> asyncio.Future[list[Any]]:
+        """A call to the bus itself."""
+        return self._request(names.DBUS, names.DBUS_PATH, names.DBUS, member, signature, arguments)
+
+    def _request(
+        self,
+        destination: str,
+        path: str,
+        interface: str,
+        member: str,
+        signature: str,
+        arguments: Sequence[object],
+        *,
+        timeout: float = CALL_TIMEOUT,
+        flags: Flag = Flag.NONE,
+        apply: Callable[[Message], None] | None = None,
+    ) -> asyncio.Future[list[Any]]:
+        """Sends a call now. With `apply`, any reply is handed to that in the very order of what the bus sends, before
+        any later signal is looked at, and the future's result is empty."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[list[Any]] = loop.create_future()
+        pending = self._pending
+
+        def answer(message: Message | None) -> None:
+            if future.done():
+                return
+            try:
+                if message is None:
+                    raise BusLost(f"the connection to {self._title} was lost before {member} was answered")
+                if apply is not None:
+                    apply(message)
+                    future.set_result([])
+                elif message.kind is Kind.ERROR:
+                    raise _error(message)
+                else:
+                    future.set_result(message.body())
+            except Malformed as error:
+                future.set_exception(CallFailed(names.ERROR_FAILED, f"{destination} answered {member} with {error}"))
+            except BusError as error:
+                future.set_exception(error)
+
+        def expire() -> None:
+            if not future.done():
+                future.set_exception(CallTimedOut(f"{destination} did not answer {member} within {timeout:g} s"))
+
+        def settle(_: object) -> None:
+            timer.cancel()
+            pending.pop(serial, None)
+
+        serial = self._live().send(
+            Kind.CALL,
+            signature,
+            arguments,
+            flags=flags,
+            destination=destination,
+            path=path,
+            interface=interface,
+            member=member,
+        )
+        pending[serial] = answer
+        timer = loop.call_later(timeout, expire)
+        future.add_done_callback(settle)
+        return future
+
+    # Signals and owners
+
+    async def subscribe(
+        self,
+        handler: Callable[[str, list[Any]], None],
+        *,
+        sender: str,
+        interface: str,
+        member: str,
+        path: str | None = None,
+        arg0: str | None = None,
+        arg0path: str | None = None,
+    ) -> None:
+        """`handler(path, values)` for each such signal, from now on and on every later connection.
+
+        Only signals of the process that owns the bus name `sender` count; anybody can send us others. Raises BusError
+        if the bus refuses the match rule. Without a connection it takes effect with the next one.
+        """
+        subscription = _Subscription(handler, sender, interface, member, path, arg0, arg0path)
+        others = self._subscriptions.setdefault((interface, member), [])
+        others.append(subscription)
+        try:
+            await self._follow(sender, [subscription.rule])
+        except BusError:
+            others.remove(subscription)
+            raise
+
+    async def watch_owner(self, name: str, handler: Callable[[str], None]) -> None:
+        """`handler(unique name, or "" for none)`: once on each connection, on each change, and "" with the connection's
+        loss if there was one. Raises as `subscribe` does."""
+        self._watches.setdefault(name, []).append(handler)
+        owner = self._owners.get(name)
+        if owner is not None:
+            asyncio.get_running_loop().call_soon(_safely, handler, owner)
+        try:
+            await self._follow(name, [])
+        except BusError:
+            self._watches[name].remove(handler)
+            raise
+
+    async def _follow(self, name: str, rules: Iterable[str]) -> None:
+        """Keeps track of the owner of that name, and adds match rules; if connected, now."""
+        known = name in self._owners
+        self._owners.setdefault(name, None)
+        if not self.connected:
+            return
+        try:
+            await asyncio.gather(
+                *(() if known else self._track(name)), *(self._ask("AddMatch", "s", rule) for rule in rules)
+            )
+        except BusLost:
+            pass  # the next connection takes care of it
+
+    def _track(self, name: str) -> tuple[asyncio.Future[list[Any]], ...]:
+        """Asks the bus for the owner of a name. The rule first, so that no change goes unseen."""
+
+        def apply(message: Message) -> None:
+            self._set_owner(name, str(message.body()[0]) if message.kind is Kind.REPLY else "")
+
+        add = self._ask("AddMatch", "s", _owner_rule(name))
+        get = self._request(names.DBUS, names.DBUS_PATH, names.DBUS, "GetNameOwner", "s", (name,), apply=apply)
+        return add, get
+
+    def _set_owner(self, name: str, owner: str) -> None:
+        before = self._owners[name]
+        self._owners[name] = owner
+        if owner != before:
+            self._tell_watchers(name, owner)
+
+    def _tell_watchers(self, name: str, owner: str) -> None:
+        for handler in self._watches.get(name, ()):
+            asyncio.get_running_loop().call_soon(_safely, handler, owner)
+
+    def _on_signal(self, message: Message) -> None:
+        interested = [
+            each
+            for each in self._subscriptions.get((message.interface, message.member), ())
+            if message.sender in (each.sender, self._owners.get(each.sender))
+        ]
+        is_owner_change = (message.sender, message.interface, message.member) == _OWNER_CHANGE
+        if not interested and not is_owner_change:
+            return
+        body = message.body()
+        if is_owner_change:
+            name, _, owner = body
+            if name in self._owners:
+                self._set_owner(name, owner)
+        for each in interested:
+            if each.wants(message, body):
+                asyncio.get_running_loop().call_soon(_safely, each.handler, message.path, body)
+
+    # Names of ours
+
+    async def request_name(self, name: str) -> None:
+        """Takes a bus name, here and on every later connection. Raises BusError if another process owns it."""
+        if self.connected:
+            await self._take_name(name)
+        if name not in self._names:
+            self._names.append(name)
+
+    async def release_name(self, name: str) -> None:
+        """Gives a bus name back: calls to it do not reach us any more. Raises as `call` does."""
+        self._names.remove(name)
+        if self.connected:
+            await self._ask("ReleaseName", "s", name)
+
+    async def _take_name(self, name: str) -> None:
+        (result,) = await self._ask("RequestName", "su", name, _DO_NOT_QUEUE)
+        if result not in (_PRIMARY_OWNER, _ALREADY_OWNER):
+            raise BusError(f"another process owns the bus name {name} on {self._title}: stop it first")
+
+    # Objects of ours
+
+    def export(self, path: str, interface: Interface) -> None:
+        """Offers an interface at that path, here and on every later connection."""
+        self._objects.add(path, interface)
+
+    def emit(self, path: str, interface: str, member: str, *arguments: object) -> None:
+        """Sends a signal of an exported interface; without a connection, to nobody. Raises InvalidValue for values that
+        are not the signal's."""
+        signal = self._objects.interface(path, interface).signals[member]
+        self._send_signal(path, interface, member, signature(signal.arguments), arguments)
+
+    def changed(self, path: str, interface: str, *properties: str) -> None:
+        """Announces new values. All that changes in one turn of the event loop goes in one PropertiesChanged, which
+        carries the values of the end of that turn."""
+        if not self.connected:
+            return
+        if not self._changes:
+            asyncio.get_running_loop().call_soon(self._send_changes)
+        self._changes.setdefault((path, interface), {}).update(dict.fromkeys(properties))
+
+    def _send_changes(self) -> None:
+        changes, self._changes = self._changes, {}
+        for (path, interface), properties in changes.items():
+            values: dict[str, Variant] = {}
+            invalid: list[str] = []
+            for name in properties:
+                try:
+                    value = self._objects.value(path, interface, name)
+                    marshal("v", (value,))
+                    values[name] = value
+                except Exception:
+                    _log.exception("The property %s cannot be read", name)
+                    invalid.append(name)
+            self._send_signal(path, names.PROPERTIES, "PropertiesChanged", "sa{sv}as", (interface, values, invalid))
+
+    def _send_signal(self, path: str, interface: str, member: str, signature: str, arguments: Sequence[object]) -> None:
+        if self._link is None:
+            return
+        try:
+            self._link.send(Kind.SIGNAL, signature, arguments, path=path, interface=interface, member=member)
+        except BusLost:
+            pass  # nobody can hear it
+
+    # Messages from the bus
+
+    def _receive(self, message: Message) -> None:
+        try:
+            match message.kind:
+                case Kind.REPLY | Kind.ERROR:
+                    answer = self._pending.pop(message.reply_serial, None)
+                    if answer is not None:
+                        answer(message)
+                case Kind.SIGNAL:
+                    self._on_signal(message)
+                case Kind.CALL:
+                    self._on_call(message)
+                case _:
+                    assert_never(message.kind)
+        except Malformed as error:
+            _log.warning("Left out a message of %s: %s", message.sender, error)
+        except Exception:
+            _log.exception("A message of %s could not be handled", message.sender)
+
+    def _on_call(self, message: Message) -> None:
+        link = self._link
+        if link is None:
+            return
+        try:
+            if self._objects.is_standard(message.interface, message.member):
+                answer = self._objects.answer(
+                    message.path, message.interface, message.member, message.signature, message.body()
+                )
+                _reply(link, message, *answer)
+                return
+            method = self._objects.method(message.path, message.interface, message.member, message.signature)
+            if len(self._calls) >= MAX_CALLS:
+                raise CallFailed(names.ERROR_LIMITS_EXCEEDED, f"{MAX_CALLS} calls are at work already: try again later")
+            task = asyncio.get_running_loop().create_task(_run(link, message, method, message.body()))
+        except Exception as error:
+            _refuse(link, message, error)
+        else:
+            self._calls.add(task)
+            task.add_done_callback(self._calls.discard)
+
+
+async def _run(link: Link, message: Message, method: Method, arguments: Sequence[Any]) -> None:
+    """One call of an exported method, from its handler to its reply."""
+    caller = Caller(message.sender, bool(message.flags & Flag.INTERACTIVE))
+    try:
+        results = await method.handler(caller, *arguments)
+        _reply(link, message, signature(method.results), results)
+    except Exception as error:
+        _refuse(link, message, error)
+
+
+def _reply(link: Link, message: Message, signature: str, values: Sequence[object]) -> None:
+    if message.flags & Flag.NO_REPLY_EXPECTED:
+        return
+    try:
+        link.send(Kind.REPLY, signature, values, destination=message.sender, reply_serial=message.serial)
+    except InvalidValue as error:
+        raise RuntimeError(f"{message.member} has a result that is not what it promises") from error
+    except BusLost:
+        pass  # and so is the caller
+
+
+def _refuse(link: Link, message: Message, error: Exception) -> None:
+    """Tells the caller what our own errors say. Of any other it learns nothing, the log everything."""
+    match error:
+        case WgsdError():
+            name, text = names.error_name(error), str(error)
+        case Malformed():
+            name, text = names.ERROR_INVALID_ARGS, str(error)
+        case _:
+            _log.error("%s failed", message.member, exc_info=error)
+            name, text = names.ERROR_FAILED, "internal error"
+    if message.flags & Flag.NO_REPLY_EXPECTED:
+        return
+    text = text.encode(errors="replace").decode().replace("\0", "")
+    try:
+        link.send(Kind.ERROR, "s", (text,), error_name=name, destination=message.sender, reply_serial=message.serial)
+    except BusLost:
+        pass  # and so is the caller
+
+
+def _safely(handler: Callable[..., None], *arguments: Any) -> None:
+    try:
+        handler(*arguments)
+    except Exception:
+        _log.exception("A handler of signals failed")
+
+
+def _error(message: Message) -> BusError:
+    """What an error reply means to a caller of ours."""
+    body = message.body() if message.signature.startswith("s") else [""]
+    name, text = message.error_name, str(body[0]) or message.error_name
+    match name:
+        case names.ERROR_NO_REPLY | names.ERROR_TIMEOUT | names.ERROR_TIMED_OUT:
+            return CallTimedOut(text)
+        case names.ERROR_SERVICE_UNKNOWN | names.ERROR_NAME_HAS_NO_OWNER:
+            return ServiceUnavailable(text)
+        case names.ERROR_ACCESS_DENIED | names.ERROR_INTERACTION_REQUIRED:
+            return AccessDenied(text)
+        case names.ERROR_INVALID_ARGS:
+            return InvalidArguments(text)
+        case _ if message.sender == names.DBUS and name.startswith(names.ACTIVATION_ERRORS):
+            return ServiceUnavailable(text)
+        case _:
+            return CallFailed(name, text)
