@@ -24,6 +24,7 @@ from wgsd_nm.core.errors import (
     BusLost,
     CallFailed,
     CallTimedOut,
+    InteractionRequired,
     InvalidArguments,
     InvalidValue,
     ServiceUnavailable,
@@ -222,7 +223,7 @@ class Bus:
 
         `interactive` allows the other side to ask our user for a password, `autostart` the bus to start its service.
         Raises InvalidValue for arguments that D-Bus cannot carry, CallTimedOut, BusLost, ServiceUnavailable,
-        AccessDenied, InvalidArguments, and CallFailed with the D-Bus error name for any other refusal.
+        AccessDenied, InteractionRequired, InvalidArguments, and CallFailed with the D-Bus error name for any other.
         """
         flags = (Flag.INTERACTIVE if interactive else Flag.NONE) | (Flag.NONE if autostart else Flag.NO_AUTOSTART)
         return await self._request(
@@ -563,8 +564,10 @@ def _error(message: Message) -> BusError:
             return CallTimedOut(text)
         case names.ERROR_SERVICE_UNKNOWN | names.ERROR_NAME_HAS_NO_OWNER:
             return ServiceUnavailable(text)
-        case names.ERROR_ACCESS_DENIED | names.ERROR_INTERACTION_REQUIRED:
+        case names.ERROR_ACCESS_DENIED:
             return AccessDenied(text)
+        case names.ERROR_INTERACTION_REQUIRED:
+            return InteractionRequired(text)
         case names.ERROR_INVALID_ARGS:
             return InvalidArguments(text)
         case _ if message.sender == names.DBUS and name.startswith(names.ACTIVATION_ERRORS):
