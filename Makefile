@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# make help: what there is.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+SUITE  ?= bookworm
+TIMED  := ./tools/timed
+
+.PHONY: help setup needs lab check unit contract integration lab-test test demo bench clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.ready  ## virtual environment with everything that the tests need
+
+$(VENV)/.ready: pyproject.toml tools/needs
+	@./tools/needs setup
+	@echo "setup: virtual environment in $(VENV)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+needs:
+	@./tools/needs lab
+
+lab: setup needs  ## the virtual machine in which WireGuard, NATs and NetworkManager are real
+	@$(BIN)/python -m lab build --suite $(SUITE)
+
+check: setup unit contract  ## the quick loop: style, types, unit and contract tests
+	@$(TIMED) "ruff" $(BIN)/ruff check
+	@$(TIMED) "format" $(BIN)/ruff format --check --quiet
+	@$(TIMED) "mypy" $(BIN)/mypy
+
+unit: setup
+	@$(TIMED) "unit tests" $(BIN)/python -m pytest -q tests/unit
+
+contract: setup
+	@$(TIMED) "contract tests" $(BIN)/python -m pytest -q tests/contract
+
+integration: setup  ## real processes on private buses
+	@./tools/needs integration
+	@$(TIMED) "integration tests" $(BIN)/python -m pytest -q tests/integration
+
+lab-test: lab  ## the scenarios, on a real kernel
+	@$(TIMED) "lab scenarios" $(BIN)/python -m lab run --suite $(SUITE) --timeout 1500 -- \
+		python3 -m pytest -q -p no:cacheprovider --durations=10 tests/lab
+
+test: check integration lab-test  ## everything
+	@$(TIMED) "demo" $(BIN)/python -m lab demo --suite $(SUITE)
+	@echo "everything passed"
+
+demo: lab  ## the seed scenario, end to end, told step by step
+	@$(BIN)/python -m lab demo --suite $(SUITE)
+
+bench: lab  ## every figure that the README claims
+	@$(BIN)/python -m bench
+
+clean:  ## remove what was made inside the tree
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""wgsd-nm-agent: the daemon of the user's session. It puts the parts together and ends with the session bus."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import signal
+import sys
+
+from wgsd_nm import __version__
+from wgsd_nm.agent import configfile
+from wgsd_nm.agent.helper import HelperClient
+from wgsd_nm.agent.logind import Logind
+from wgsd_nm.agent.loop import Loop
+from wgsd_nm.agent.networkmanager import NetworkManager
+from wgsd_nm.agent.resolver import Resolver
+from wgsd_nm.agent.service import Service
+from wgsd_nm.bus import names
+from wgsd_nm.bus.connection import Bus
+from wgsd_nm.core.errors import BusError, ConfigError
+from wgsd_nm.core.events import ConfigLoaded, NetworkSeen, SeatChanged, Woke
+
+_log = logging.getLogger("wgsd_nm.agent")
+
+
+async def run() -> int:
+    """Until the session bus ends or somebody stops us. Returns the exit status."""
+    session, system = Bus(system=False), Bus(system=True)
+    stop = asyncio.Event()
+
+    def reload() -> None:
+        try:
+            config = configfile.load()
+        except ConfigError as error:
+            _log.error("%s", error)
+            loop.handle(ConfigLoaded(None, str(error)))
+            raise
+        if not config.tunnels:
+            _log.warning("no tunnel is configured: expected [tunnel.NAME] in %s", configfile.user_file())
+        loop.handle(ConfigLoaded(config))
+
+    def reload_on_signal() -> None:
+        try:
+            reload()
+        except ConfigError:
+            pass  # logged, and shown as LastError
+
+    def on_connected(connected: bool) -> None:
+        _log.info("the system bus is %s", "connected" if connected else "lost; it is tried again")
+
+    service = Service(session, reload)
+    loop = Loop(HelperClient(system), Resolver(), service.changed, service.announce)
+    network_manager = NetworkManager(system, lambda network: loop.handle(NetworkSeen(network)))
+    logind = Logind(system, lambda: loop.handle(Woke()), lambda active: loop.handle(SeatChanged(active)))
+    try:
+        await session.connect()
+    except BusError as error:
+        _log.error("the session bus cannot be reached: %s", error)
+        return 1
+    service.start(loop)
+    reload_on_signal()
+    running = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        running.add_signal_handler(number, stop.set)
+    running.add_signal_handler(signal.SIGHUP, reload_on_signal)
+    await logind.start()
+    await network_manager.start()
+    keeper = asyncio.create_task(system.keep(on_connected))
+    lost = asyncio.create_task(session.lost())
+    stopped = asyncio.create_task(stop.wait())
+    try:
+        await session.request_name(names.AGENT)
+    except BusError as error:
+        _log.error("%s", error)
+        return 1
+    else:
+        await asyncio.wait([keeper, lost, stopped], return_when=asyncio.FIRST_COMPLETED)
+        if lost.done():
+            _log.error("the session bus has ended")
+        return 0 if stopped.done() else 1
+    finally:
+        for task in (keeper, lost, stopped):
+            task.cancel()
+        await asyncio.gather(keeper, lost, stopped, return_exceptions=True)
+        await loop.close()
+        await session.close()
+        await system.close()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="wgsd-nm-agent", description=__doc__)
+    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument("--debug", action="store_true", help="log what is heard and done")
+    arguments = parser.parse_args()
+    logging.basicConfig(
+        level=logging.DEBUG if arguments.debug else logging.INFO, format="%(levelname)s: %(message)s", stream=sys.stderr
+    )
+    sys.exit(asyncio.run(run()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Carries events to the controller and its actions out. It decides nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, Coroutine
+from functools import partial
+from itertools import count
+from math import inf
+from typing import Any, assert_never
+
+from wgsd_nm.agent.helper import HelperClient
+from wgsd_nm.agent.probe import probe
+from wgsd_nm.agent.resolver import Resolver
+from wgsd_nm.core.controller import advance, due
+from wgsd_nm.core.errors import LookupFailed, NoAnswer, WgsdError
+from wgsd_nm.core.events import (
+    Action,
+    Announce,
+    EndpointsSet,
+    Event,
+    ForgetServers,
+    LookUp,
+    LookupsAnswered,
+    PeersRead,
+    Probe,
+    ReadFailed,
+    ReadPeers,
+    RefreshRequested,
+    Reply,
+    SetEndpoints,
+    SetFailed,
+    TimePassed,
+)
+from wgsd_nm.core.model import Advertisement, PublicKey, Server
+from wgsd_nm.core.watch import AgentWatch
+
+_log = logging.getLogger(__name__)
+
+Answers = list[tuple[PublicKey, Advertisement | LookupFailed]]
+
+
+class Loop:
+    """The agent's state and its one way to change: `handle(event)`, from within the running event loop."""
+
+    def __init__(
+        self,
+        helper: HelperClient,
+        resolver: Resolver,
+        on_change: Callable[[], None],
+        on_announce: Callable[[Announce], None],
+    ) -> None:
+        self.watch = AgentWatch()
+        self._helper = helper
+        self._resolver = resolver
+        self._on_change = on_change
+        self._on_announce = on_announce
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._lookups: set[asyncio.Task[None]] = set()
+        self._answers: dict[str, Answers] = {}
+        self._replies: dict[int, asyncio.Future[None]] = {}
+        self._tokens = count(1)
+        self._timer: asyncio.TimerHandle | None = None
+
+    @staticmethod
+    def now() -> float:
+        """The controller's clock, in seconds."""
+        return asyncio.get_running_loop().time()
+
+    def handle(self, event: Event) -> None:
+        self.watch, actions = advance(self.watch, event, self.now(), random.random())
+        for action in actions:
+            self._perform(action)
+        self._set_timer()
+        self._on_change()
+
+    async def refresh(self, interface: str = "") -> None:
+        """Look all peers up now, of one tunnel or of all; return when the endpoints are set. Raises WgsdError."""
+        token = next(self._tokens)
+        reply = self._replies[token] = asyncio.get_running_loop().create_future()
+        try:
+            self.handle(RefreshRequested(token, interface))
+            await reply
+        finally:
+            del self._replies[token]
+
+    async def close(self) -> None:
+        """End everything that is under way."""
+        if self._timer is not None:
+            self._timer.cancel()
+        tasks = self._tasks | self._lookups
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._resolver.close()
+
+    def _perform(self, action: Action) -> None:
+        match action:
+            case ReadPeers(interface):
+                self._spawn(self._tasks, self._read(interface))
+            case LookUp(interface, servers, zone, keys):
+                for server in servers:
+                    self._spawn(self._lookups, self._look_up(interface, server, zone, keys))
+            case SetEndpoints():
+                self._spawn(self._tasks, self._set(action))
+            case Probe(interface, addresses):
+                probe(interface, addresses)
+            case ForgetServers():
+                for task in self._lookups:
+                    task.cancel()
+                self._answers.clear()
+                self._resolver.forget()
+            case Announce():
+                self._on_announce(action)
+            case Reply(token, error):
+                self._reply(token, error)
+            case _:
+                assert_never(action)
+
+    async def _read(self, interface: str) -> None:
+        try:
+            peers = await self._helper.get_peers(interface)
+        except WgsdError as error:
+            self.handle(ReadFailed(interface, error))
+        else:
+            self.handle(PeersRead(interface, peers, time.time_ns() // 1000))
+
+    async def _set(self, order: SetEndpoints) -> None:
+        try:
+            results = await self._helper.set_endpoints(order.interface, order.changes)
+        except WgsdError as error:
+            self.handle(SetFailed(order.interface, error))
+        else:
+            self.handle(EndpointsSet(order.interface, order.changes, order.reasons, results))
+
+    async def _look_up(self, interface: str, server: Server, zone: str, keys: tuple[PublicKey, ...]) -> None:
+        unanswered = set(keys)
+
+        def answered(key: PublicKey, answer: Advertisement | LookupFailed) -> None:
+            unanswered.discard(key)
+            self._answered(interface, key, answer)
+
+        try:
+            await self._resolver.lookups(server, zone, keys, answered)
+        except WgsdError as error:
+            _log.warning("lookups at %s failed: %s", server, error)
+        for key in unanswered:
+            self._answered(interface, key, NoAnswer(f"{server} gave no answer"))
+
+    def _answered(self, interface: str, key: PublicKey, answer: Advertisement | LookupFailed) -> None:
+        """Answers that come in one turn of the event loop are one event."""
+        if interface not in self._answers:
+            self._answers[interface] = []
+            asyncio.get_running_loop().call_soon(self._deliver, interface)
+        self._answers[interface].append((key, answer))
+
+    def _deliver(self, interface: str) -> None:
+        answers = self._answers.pop(interface, None)
+        if answers:
+            self.handle(LookupsAnswered(interface, tuple(answers)))
+
+    def _reply(self, token: int, error: WgsdError | None) -> None:
+        reply = self._replies.get(token)
+        if reply is None or reply.done():
+            return
+        if error is None:
+            reply.set_result(None)
+        else:
+            reply.set_exception(error)
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        at = due(self.watch)
+        if at < inf:
+            self._timer = asyncio.get_running_loop().call_at(at, self.handle, TimePassed())
+
+    def _spawn(self, tasks: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        tasks.add(task)
+        task.add_done_callback(partial(_ended, tasks))
+
+
+def _ended(tasks: set[asyncio.Task[None]], task: asyncio.Task[None]) -> None:
+    tasks.discard(task)
+    if not task.cancelled() and task.exception() is not None:
+        asyncio.get_running_loop().call_exception_handler(
+            {"message": "an action failed", "exception": task.exception()}
+        )

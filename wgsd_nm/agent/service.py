@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The agent on the session bus: io.github.wgsd_nm.Agent1, as data/dbus/interfaces documents it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from math import inf
+from typing import Final
+
+from wgsd_nm import __version__
+from wgsd_nm.agent.loop import Loop
+from wgsd_nm.bus import names
+from wgsd_nm.bus.connection import Bus, Caller, Interface, Method, Property, Signal
+from wgsd_nm.bus.wire import Variant
+from wgsd_nm.core.events import Announce
+from wgsd_nm.core.model import endpoint_text, parse_interface
+from wgsd_nm.core.status import AgentStatus, PeerStatus, TunnelStatus, status
+
+PUBLISH_INTERVAL: Final = 0.25
+"""Seconds from the first change until clients are told of all."""
+
+Wire = dict[str, Variant]
+
+
+class Service:
+    """What clients see: the state as properties, `Refresh`, `Reload`, and a signal for each changed endpoint."""
+
+    def __init__(self, bus: Bus, reload: Callable[[], None]) -> None:
+        self._bus = bus
+        self._reload = reload
+        self._loop: Loop | None = None
+        self._published: AgentStatus | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def interface(self) -> Interface:
+        """The table that the XML documents."""
+        return Interface(
+            name=names.AGENT,
+            methods={
+                "Refresh": Method(self._refresh),
+                "RefreshTunnel": Method(self._refresh_tunnel, arguments=(("interface", "s"),)),
+                "Reload": Method(self._reload_config),
+            },
+            properties={
+                "Version": Property("s", lambda: __version__),
+                "State": Property("s", lambda: str(self._status().state)),
+                "Tunnels": Property("aa{sv}", lambda: [_tunnel(tunnel) for tunnel in self._status().tunnels]),
+                "Peers": Property("aa{sv}", lambda: [_peer(peer) for peer in self._status().peers]),
+            },
+            signals={
+                "EndpointChanged": Signal(
+                    (("interface", "s"), ("public_key", "s"), ("old", "s"), ("new", "s"), ("reason", "s"))
+                )
+            },
+        )
+
+    def start(self, loop: Loop) -> None:
+        self._loop = loop
+        self._published = self._status()
+        self._bus.export(names.AGENT_PATH, self.interface())
+
+    def changed(self) -> None:
+        """Something may differ from what clients were told."""
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(PUBLISH_INTERVAL, self._publish)
+
+    def announce(self, change: Announce) -> None:
+        self._bus.emit(
+            names.AGENT_PATH,
+            names.AGENT,
+            "EndpointChanged",
+            change.interface,
+            str(change.public_key),
+            endpoint_text(change.old),
+            endpoint_text(change.new),
+            str(change.reason),
+        )
+
+    def _status(self) -> AgentStatus:
+        assert self._loop is not None
+        return status(self._loop.watch, self._loop.now())
+
+    def _publish(self) -> None:
+        self._timer = None
+        old, new = self._published, self._status()
+        assert old is not None
+        changed = []
+        if new.state != old.state:
+            changed.append("State")
+        if new.tunnels != old.tunnels:
+            changed.append("Tunnels")
+        if len(new.peers) != len(old.peers) or any(map(PeerStatus.differs, new.peers, old.peers)):
+            changed.append("Peers")
+        if changed:
+            self._published = new
+            self._bus.changed(names.AGENT_PATH, names.AGENT, *changed)
+
+    async def _refresh(self, _caller: Caller) -> tuple[()]:
+        assert self._loop is not None
+        await self._loop.refresh()
+        return ()
+
+    async def _refresh_tunnel(self, _caller: Caller, interface: str) -> tuple[()]:
+        assert self._loop is not None
+        await self._loop.refresh(parse_interface(interface))
+        return ()
+
+    async def _reload_config(self, _caller: Caller) -> tuple[()]:
+        self._reload()
+        return ()
+
+
+def _tunnel(tunnel: TunnelStatus) -> Wire:
+    return {
+        "Interface": Variant("s", tunnel.interface),
+        "ConnectionId": Variant("s", tunnel.connection_id),
+        "ConnectionUuid": Variant("s", tunnel.connection_uuid),
+        "Zone": Variant("s", tunnel.zone),
+        "Registries": Variant("as", list(tunnel.registries)),
+        "State": Variant("s", str(tunnel.state)),
+        "PublicKey": Variant("s", str(tunnel.public_key or "")),
+        "PublicEndpoint": Variant("s", endpoint_text(tunnel.public_endpoint)),
+        "LastLookup": Variant("t", _microseconds(tunnel.last_lookup)),
+        "LastError": Variant("s", tunnel.last_error),
+    }
+
+
+def _peer(peer: PeerStatus) -> Wire:
+    return {
+        "Interface": Variant("s", peer.interface),
+        "PublicKey": Variant("s", str(peer.public_key)),
+        "Name": Variant("s", peer.name),
+        "Endpoint": Variant("s", endpoint_text(peer.endpoint)),
+        "Source": Variant("s", str(peer.source)),
+        "State": Variant("s", str(peer.state)),
+        "Reason": Variant("s", str(peer.reason)),
+        "ReasonText": Variant("s", peer.text),
+        "LatestHandshake": Variant("t", peer.latest_handshake),
+        "LastLookup": Variant("t", _microseconds(peer.last_lookup)),
+        "LastError": Variant("s", peer.last_error),
+    }
+
+
+def _microseconds(at: float) -> int:
+    """A time of the agent's clock as microseconds since the epoch, 0 for never."""
+    return 0 if at == -inf else max(0, int((time.time() - Loop.now() + at) * 1e6))

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The agent as the command line sees it: its properties and methods on the session bus."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from wgsd_nm.bus import names
+from wgsd_nm.bus.connection import Bus
+from wgsd_nm.core.errors import BusError, BusLost, CallTimedOut, ServiceUnavailable, WgsdError
+
+REFRESH_TIMEOUT: Final = 25.0
+"""Seconds; the agent answers within 20."""
+
+DONE: Final = 0
+FAILED: Final = 1
+NO_AGENT: Final = 2
+
+
+class Agent:
+    """A connection to the agent."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+
+    async def properties(self) -> dict[str, Any]:
+        """Version, State, Tunnels, Peers as data/dbus/interfaces documents them."""
+        return await self._bus.get_all(names.AGENT, names.AGENT_PATH, names.AGENT)
+
+    async def refresh(self, interface: str = "") -> None:
+        """Look all peers up now; of one tunnel, if an interface is given."""
+        if interface:
+            await self._call("RefreshTunnel", "s", interface)
+        else:
+            await self._call("Refresh")
+
+    async def _call(self, member: str, signature: str = "", *arguments: object) -> None:
+        await self._bus.call(
+            names.AGENT, names.AGENT_PATH, names.AGENT, member, signature, *arguments, timeout=REFRESH_TIMEOUT
+        )
+
+
+def with_agent(work: Callable[[Agent], Awaitable[int]]) -> int:
+    """Run a command's work; what goes wrong becomes one line on standard error and an exit status."""
+    return asyncio.run(_with_agent(work))
+
+
+async def _with_agent(work: Callable[[Agent], Awaitable[int]]) -> int:
+    bus = Bus(system=False)
+    try:
+        await bus.connect()
+        return await work(Agent(bus))
+    except (BusLost, ServiceUnavailable, CallTimedOut) as error:
+        print(f"wgsd-nm: the agent cannot be reached: {error}", file=sys.stderr)
+        print("wgsd-nm: is it running? Try: systemctl --user status wgsd-nm-agent", file=sys.stderr)
+        return NO_AGENT
+    except (BusError, WgsdError) as error:
+        print(f"wgsd-nm: {error}", file=sys.stderr)
+        return FAILED
+    finally:
+        await bus.close()
