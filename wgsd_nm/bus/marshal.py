@@ -32,7 +32,9 @@ from wgsd_nm.core.errors import InvalidValue
 MAX_SIGNATURE: Final = 255
 MAX_DEPTH: Final = 32  # of arrays, and as many of structs
 MAX_ARRAY: Final = 1 << 26
-SIGNATURES_KEPT: Final = 256  # bounds what strangers can make us remember
+SIGNATURES_KEPT: Final = 256  # these three bound what strangers can make us remember
+PROPERTIES_KEPT: Final = 1024
+MAX_KEPT: Final = 64  # octets
 
 _PATH: Final = re.compile(r"/|(/[A-Za-z0-9_]+)+")
 _NUMBERS: Final = {"y": "B", "n": "h", "q": "H", "i": "i", "u": "I", "x": "q", "t": "Q", "d": "d", "h": "I"}
@@ -190,6 +192,8 @@ def _writer(type_: str) -> Writer:
             return _struct_writer(type_)
         case "a" if type_ == "ay":
             return _write_bytes
+        case "a" if type_ == "a{sv}":
+            return _write_properties
         case "a" if type_[1] == "{":
             return _dict_writer(type_)
         case "a":
@@ -202,15 +206,16 @@ def _number_writer(token: str) -> Writer:
     packer = struct.Struct("<" + _NUMBERS[token])
     pack, size = packer.pack, packer.size
 
+    mask = size - 1
+
     def write(out: bytearray, value: Any) -> None:
-        if padding := -len(out) % size:
-            out += bytes(padding)
-        out += pack(value)
+        out += _PADDING[-len(out) & mask] + pack(value)
 
     return write
 
 
 _pack_u32 = struct.Struct("<I").pack
+_PADDING: Final = tuple(bytes(length) for length in range(8))
 
 
 def _write_boolean(out: bytearray, value: Any) -> None:
@@ -225,11 +230,7 @@ def _write_string(out: bytearray, value: Any) -> None:
     if "\0" in value:
         raise _wrong("s", "a text without NUL", value)
     octets = value.encode()
-    if padding := -len(out) & 3:
-        out += bytes(padding)
-    out += _pack_u32(len(octets))
-    out += octets
-    out.append(0)
+    out += _PADDING[-len(out) & 3] + _pack_u32(len(octets)) + octets + b"\0"
 
 
 def _write_path(out: bytearray, value: Any) -> None:
@@ -330,6 +331,30 @@ def _dict_writer(type_: str) -> Writer:
     return write
 
 
+def _write_properties(out: bytearray, value: Any) -> None:
+    """a{sv}, the one type of which there is much: an entry begins the same way wherever it stands."""
+    if not isinstance(value, Mapping):
+        raise _wrong("a{sv}", "a mapping", value)
+    room = len(out) + (-len(out) & 3)
+    start = _begin_array(out, 8)
+    for key, item in value.items():
+        if not isinstance(item, Variant):
+            raise _wrong("v", "a Variant", item)
+        head, write = _property_head(key, item.signature)
+        out += _PADDING[-len(out) & 7] + head
+        write(out, item.value)
+    _end_array(out, room, start)
+
+
+@lru_cache(maxsize=PROPERTIES_KEPT)
+def _property_head(key: Any, signature: str) -> tuple[bytes, Writer]:
+    """The octets of an entry of a{sv} before its value, and what writes that."""
+    out = bytearray()
+    _write_string(out, key)
+    head, write = _variant(signature)
+    return bytes(out + head), write
+
+
 # From the wire. A slice beyond the end is short and raises nothing: `unmarshal` sees it by the position at the end.
 
 
@@ -347,6 +372,8 @@ def _reader(type_: str, order: str) -> Reader:
             return _struct_reader(type_, order)
         case "a" if type_ == "ay":
             return _bytes_reader(order)
+        case "a" if type_ == "a{sv}":
+            return _properties_reader(order)
         case "a" if type_[1] == "{":
             return _dict_reader(type_, order)
         case "a":
@@ -480,6 +507,36 @@ def _dict_reader(type_: str, order: str) -> Reader:
         return values, _same(at, end)
 
     return read
+
+
+def _properties_reader(order: str) -> Reader:
+    bounds = _array_bounds(order, 8)
+    unpack = struct.Struct(order + "I").unpack_from
+    little = order == "<"
+
+    def read(data: bytes, at: int) -> tuple[Any, int]:
+        at, end = bounds(data, at)
+        values = {}
+        while at < end:
+            at = (at + 7) & ~7
+            signature_at = at + 5 + unpack(data, at)[0]
+            value_at = signature_at + 2 + data[signature_at]
+            head = data[at:value_at]
+            key, read_value = _known_property(head, little) if value_at - at <= MAX_KEPT else _property(head, little)
+            values[key], at = read_value(data, value_at)
+        return values, _same(at, end)
+
+    return read
+
+
+def _property(head: bytes, little: bool) -> tuple[str, Reader]:
+    """The key of an entry of a{sv}, and what reads its value."""
+    key, at = _string_reader("<" if little else ">")(head, 0)
+    (read_value,) = _variant_readers(head[at + 1 : -1], little)
+    return key, read_value
+
+
+_known_property = lru_cache(maxsize=PROPERTIES_KEPT)(_property)
 
 
 def _same(at: int, end: int) -> int:
