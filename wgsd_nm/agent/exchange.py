@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """One DNS server, asked many questions at once over UDP and TCP. It knows nothing of what they mean.
 
-Against forged answers (RFC 5452): connected sockets with random ports that are soon given up, random identifiers, the
+Against forged answers (RFC 5452): connected sockets with ports that are soon given up, random identifiers, the
 letter case of the question (0x20), a cookie (RFC 7873), one query under way for a question; and an answer that does not
 fit, or that the caller's judge finds malformed, never ends the wait for the true one.
 """
@@ -43,8 +43,6 @@ DATAGRAMS_PER_WAKEUP: Final = 64
 
 _FORMERR, _NOTIMP, _BADCOOKIE = 1, 4, 7  # BADCOOKIE is 23: the low four bits in the header, the rest in OPT
 _TRUNCATED: Final = 0x02
-
-_random = random.SystemRandom()
 
 
 class _Turn(Enum):
@@ -122,7 +120,7 @@ class NameServer:
         loop = asyncio.get_running_loop()
         turn: asyncio.Future[_Answered[T] | _Turn] = loop.create_future()
         asking.turn = turn
-        timer = loop.call_later(patience * _random.uniform(1, 1.25), asking.end, _Turn.TIMEOUT)
+        timer = loop.call_later(patience * random.uniform(1, 1.25), asking.end, _Turn.TIMEOUT)
         try:
             self._port(loop).send(asking)
             return await turn
@@ -144,7 +142,7 @@ class NameServer:
         if len(fresh) < PORTS:
             fresh.append(_Port(self, loop))
             self._ports.append(fresh[-1])
-        return _random.choice(fresh)
+        return random.choice(fresh)
 
     async def _ask_tcp(self, asking: _Asking[T]) -> T:
         """The answer over TCP; where TCP brings none, what a truncated one is good for."""

@@ -8,19 +8,20 @@ affair, how it is got is `agent.exchange`'s.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import dns.name
 from dns.rdatatype import AAAA, SRV, A, RdataType
 
-from wgsd_nm.agent.exchange import NameServer
+from wgsd_nm.agent.exchange import WINDOW, NameServer
 from wgsd_nm.core import dnsbytes, dnssd
 from wgsd_nm.core.errors import BadAnswer, LookupFailed, NegativeAnswer, NoEndpoint
 from wgsd_nm.core.model import Advertisement, IPAddress, PublicKey, Server
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 MAX_TARGETS: Final = 4
@@ -35,14 +36,14 @@ class Resolver:
 
     def __init__(self) -> None:
         self._servers: dict[Server, NameServer] = {}
-        self._under_way: dict[Hashable, asyncio.Task[Any]] = {}
+        self._under_way: dict[tuple[Server, bytes, RdataType], asyncio.Future[Any]] = {}
 
-    def lookup(self, server: Server, zone: str, key: PublicKey) -> Awaitable[Advertisement]:
-        """What a registry says of a peer. The awaitable raises LookupFailed's children; a bad zone is InvalidValue.
+    async def lookup(self, server: Server, zone: str, key: PublicKey) -> Advertisement:
+        """What a registry says of a peer. Raises LookupFailed's children; InvalidValue for a bad zone.
 
         The same question asked twice at a time is one query. With no answer it ends after some ten seconds.
         """
-        return self._lookup(server, dnssd.parse_zone(zone), key)
+        return await self._lookup(server, dnssd.wire(dnssd.parse_zone(zone)), key)
 
     async def lookups(
         self,
@@ -53,27 +54,24 @@ class Resolver:
     ) -> None:
         """Look many peers up at once. `on_answer` is called for each as its answer comes; returns when all have ended.
 
-        A bad zone is InvalidValue.
+        Raises InvalidValue for a bad zone.
         """
-        name = dnssd.parse_zone(zone)
+        domain = dnssd.wire(dnssd.parse_zone(zone))
+        remaining = list(keys)
+        keys_left = iter(remaining)
 
-        def report(key: PublicKey, answer: asyncio.Future[Advertisement]) -> None:
-            if not answer.cancelled():
-                match answer.exception():
-                    case None:
-                        on_answer(key, answer.result())
-                    case LookupFailed() as error:
-                        on_answer(key, error)
+        async def work() -> None:
+            for key in keys_left:
+                answer: Advertisement | LookupFailed
+                try:
+                    answer = await self._lookup(server, domain, key)
+                except LookupFailed as error:
+                    answer = error
+                on_answer(key, answer)
 
-        answers = []
-        for key in keys:
-            answer = self._lookup(server, name, key)
-            answer.add_done_callback(partial(report, key))
-            answers.append(answer)
-        results = await asyncio.gather(*answers, return_exceptions=True)
-        for result in results:
-            if isinstance(result, BaseException) and not isinstance(result, LookupFailed):
-                raise result
+        async with asyncio.TaskGroup() as workers:
+            for _ in range(min(WINDOW, len(remaining))):
+                workers.create_task(work())
 
     def forget(self) -> None:
         """Close the sockets and forget what was learnt of servers: the network changed.
@@ -89,41 +87,55 @@ class Resolver:
         """Close the sockets. What is under way ends with RegistryUnreachable."""
         self.forget()
 
-    def _lookup(self, server: Server, zone: dns.name.Name, key: PublicKey) -> asyncio.Future[Advertisement]:
-        name = dnssd.instance_name(key, zone)
-        return self._shared((server, name, SRV), partial(self._find, self._name_server(server), name, key))
+    async def _lookup(self, server: Server, zone: bytes, key: PublicKey) -> Advertisement:
+        name = dnssd.instance_wire(key, zone)
+        return await self._shared((server, name, SRV), self._find, name, key)
 
-    def _name_server(self, server: Server) -> NameServer:
-        known = self._servers.get(server)
-        if known is None:
-            known = self._servers[server] = NameServer(server)
-        return known
+    async def _shared(
+        self,
+        question: tuple[Server, bytes, RdataType],
+        find: Callable[Concatenate[NameServer, P], Awaitable[T]],
+        *arguments: P.args,
+        **keywords: P.kwargs,
+    ) -> T:
+        """The answer to a question: of whoever asks it at the moment, or found now."""
+        while question in self._under_way:
+            under_way: asyncio.Future[T] = self._under_way[question]
+            try:
+                return await asyncio.shield(under_way)
+            except asyncio.CancelledError:
+                if not under_way.cancelled():
+                    raise
+        server = question[0]
+        name_server = self._servers.get(server)
+        if name_server is None:
+            name_server = self._servers[server] = NameServer(server)
+        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._under_way[question] = answer
+        try:
+            found = await find(name_server, *arguments, **keywords)
+        except LookupFailed as error:
+            answer.set_exception(error)
+            answer.exception()  # most often nobody else waits for it
+            raise
+        else:
+            answer.set_result(found)
+            return found
+        finally:
+            answer.cancel()
+            if self._under_way.get(question) is answer:
+                del self._under_way[question]
 
-    def _shared(self, question: Hashable, ask: Callable[[], Coroutine[Any, Any, T]]) -> asyncio.Future[T]:
-        """The answer of the one task that works on a question; it goes on when a waiter is cancelled."""
-        task = self._under_way.get(question)
-        if task is None:
-            task = self._under_way[question] = asyncio.get_running_loop().create_task(ask())
-            task.add_done_callback(partial(self._ended, question))
-        return asyncio.shield(task)
-
-    def _ended(self, question: Hashable, task: asyncio.Task[Any]) -> None:
-        if self._under_way.get(question) is task:
-            del self._under_way[question]
-        if not task.cancelled():
-            task.exception()  # every waiter may be gone
-
-    async def _find(self, server: NameServer, name: dns.name.Name, key: PublicKey) -> Advertisement:
+    async def _find(self, server: NameServer, name: bytes, key: PublicKey) -> Advertisement:
         ttl = dnssd.MAX_TTL
         for _ in range(dnssd.MAX_ALIASES):
-            wire = dnssd.wire(name)
-            match await server.ask(wire, SRV, partial(_judge_service, key, name, dnsbytes.HEADER + len(wire) + 4)):
-                case dnssd.Alias() as alias:
-                    name, ttl = alias.name, min(ttl, alias.ttl)
+            match await server.ask(name, SRV, partial(_judge_service, key, name)):
+                case Advertisement() as advertisement:
+                    return advertisement if ttl >= advertisement.ttl else replace(advertisement, ttl=ttl)
                 case dnssd.Service() as service:
                     return await self._complete(server, replace(service, ttl=min(ttl, service.ttl)))
-                case Advertisement() as advertisement:
-                    return replace(advertisement, ttl=min(ttl, advertisement.ttl))
+                case dnssd.Alias() as alias:
+                    name, ttl = dnssd.wire(alias.name), min(ttl, alias.ttl)
         raise BadAnswer(f"the registry's aliases for the peer {key} come to no end")
 
     async def _complete(self, server: NameServer, service: dnssd.Service) -> Advertisement:
@@ -131,7 +143,7 @@ class Resolver:
         hosts = list(dict.fromkeys(target.host for target in service.targets))[:MAX_TARGETS]
         answers = await asyncio.gather(
             *(
-                self._shared((server.server, host, rdtype), partial(self._addresses, server, host, rdtype))
+                self._shared((server.server, dnssd.wire(host), rdtype), self._addresses, host, rdtype)
                 for host in hosts
                 for rdtype in (AAAA, A)
             ),
@@ -171,13 +183,11 @@ class Resolver:
         raise BadAnswer(f"the registry's aliases for the host {host} come to no end")
 
 
-def _judge_service(
-    key: PublicKey, name: dns.name.Name, question_end: int, answer: bytes
-) -> Advertisement | dnssd.Service | dnssd.Alias:
-    usual = dnsbytes.usual_answer(answer, question_end, key)
+def _judge_service(key: PublicKey, name: bytes, answer: bytes) -> Advertisement | dnssd.Service | dnssd.Alias:
+    usual = dnsbytes.usual_answer(answer, name, key)
     if usual is not None:
         return usual
-    found = dnssd.service(dnssd.parse(answer), key, name)
+    found = dnssd.service(dnssd.parse(answer), key, dns.name.from_wire(name, 0)[0])
     if isinstance(found, dnssd.Service) and any(target.addresses for target in found.targets):
         return found.advertisement()
     return found

@@ -65,17 +65,17 @@ def server_cookie(answer: bytes, client_cookie: bytes) -> bytes | None:
     return cookie if option == COOKIE and 8 <= len(cookie) <= 32 else b""
 
 
-def usual_answer(answer: bytes, end: int, key: PublicKey) -> Advertisement | None:
-    """The advertisement in an answer to a question for a peer that ends at octet `end`; None if anything is unusual.
+def usual_answer(answer: bytes, name: bytes, key: PublicKey) -> Advertisement | None:
+    """The advertisement in an answer to the question for a peer's name, in lower case; None if anything is unusual.
 
-    Usual is: no error, not truncated, one SRV record for the name asked, whose target is that same name, and in the
-    additional section its addresses, TXT records, and OPT. Raises BadAnswer as `dnssd.advertised` does.
+    The question in the answer has been compared already. Usual is: no error, not truncated, one SRV record for the name
+    asked, whose target is that same name, and in the additional section its addresses, TXT records, and OPT. Raises
+    BadAnswer as `dnssd.advertised` does.
     """
     try:
         flags, _, answers, authorities, additionals = struct.unpack_from("!HHHHH", answer, 2)
         if flags & 0xFA0F != 0x8000 or answers != 1 or authorities or additionals > _MAX_ADDITIONAL:
             return None
-        name = answer[HEADER : end - 4].lower()
         pointers = {b"\xc0\x0c"}  # RFC 1035 section 4.1.4: places where this name has been seen
 
         def behind_name(at: int) -> int:
@@ -86,7 +86,7 @@ def usual_answer(answer: bytes, end: int, key: PublicKey) -> Advertisement | Non
             pointers.add(struct.pack("!H", 0xC000 | at))
             return at + len(name)
 
-        at = behind_name(end)
+        at = behind_name(HEADER + len(name) + 4)
         rdtype, rdclass, ttl, length = struct.unpack_from("!HHIH", answer, at)
         at, stop = at + 10, at + 10 + length
         if rdtype != _SRV or rdclass != _IN or ttl >> 31 or behind_name(at + 6) != stop:
