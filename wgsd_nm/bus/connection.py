@@ -16,7 +16,7 @@ from typing import Any, Final, assert_never
 from wgsd_nm.bus import names
 from wgsd_nm.bus.backend import Link, default_address
 from wgsd_nm.bus.export import Caller, Handler, Interface, Method, Objects, Property, Signal, signature
-from wgsd_nm.bus.marshal import Malformed, Variant, marshal
+from wgsd_nm.bus.marshal import Malformed, Variant
 from wgsd_nm.bus.message import Flag, Kind, Message
 from wgsd_nm.core.errors import (
     AccessDenied,
@@ -38,6 +38,8 @@ CLOSE_TIMEOUT: Final = 1.0
 MAX_CALLS: Final = 64
 RETRY_FIRST: Final = 0.1
 RETRY_LAST: Final = 30.0
+HELD: Final = 1.0
+"""Seconds after which a connection counts as made: the retries begin anew."""
 JITTER: Final = 0.25
 
 _DO_NOT_QUEUE: Final = 4
@@ -137,11 +139,14 @@ class Bus:
                 await self._take_name(name)
         except BaseException:
             link.close()
+            self._on_lost(link)
             raise
 
     async def keep(self, on_connected: Callable[[bool], None]) -> None:
-        """For ever: connect, say so, wait for the loss, say so, again. The first retry comes after 0.1 s, later ones
-        after up to 30 s."""
+        """For ever: connect, say so, wait for the loss, say so, again. End it before `close()`.
+
+        The first retry comes after 0.1 s, each later one after twice that up to 30 s, until a connection holds.
+        """
         loop = asyncio.get_running_loop()
         delay = RETRY_FIRST
         while True:
@@ -157,7 +162,7 @@ class Bus:
                 await self.lost()
                 on_connected(False)
                 _log.warning("The connection to %s is lost, connecting again", self._title)
-                if loop.time() - since > RETRY_LAST:
+                if loop.time() - since > HELD:
                     delay = RETRY_FIRST
             await asyncio.sleep(delay * random.uniform(1 - JITTER, 1 + JITTER))
             delay = min(2 * delay, RETRY_LAST)
@@ -166,6 +171,13 @@ class Bus:
         """Returns when the present connection ends; at once if there is none."""
         if self._link is not None:
             await asyncio.wait([self._link.ended])
+
+    async def idle(self) -> None:
+        """Returns when no handler of an exported method is at work and every reply is sent, or the connection ends."""
+        while self._calls:
+            await asyncio.wait(self._calls)
+        if self._link is not None:
+            await self._link.drain()
 
     async def close(self) -> None:
         """Ends handlers at work, sends what is queued within CLOSE_TIMEOUT, and ends the connection."""
@@ -292,9 +304,11 @@ class Bus:
             if not future.done():
                 future.set_exception(CallTimedOut(f"{destination} did not answer {member} within {timeout:g} s"))
 
-        def settle(_: object) -> None:
+        def settle(future: asyncio.Future[list[Any]]) -> None:
             timer.cancel()
             pending.pop(serial, None)
+            if not future.cancelled():
+                future.exception()  # looked at: nobody need wait for it
 
         serial = self._live().send(
             Kind.CALL,
@@ -363,6 +377,10 @@ class Bus:
             )
         except BusLost:
             pass  # the next connection takes care of it
+        except BusError:
+            if not known:
+                del self._owners[name]
+            raise
 
     def _track(self, name: str) -> tuple[asyncio.Future[list[Any]], ...]:
         """Asks the bus for the owner of a name. The rule first, so that no change goes unseen."""
@@ -388,7 +406,7 @@ class Bus:
         interested = [
             each
             for each in self._subscriptions.get((message.interface, message.member), ())
-            if message.sender in (each.sender, self._owners.get(each.sender))
+            if message.sender == (self._owners.get(each.sender) or each.sender)
         ]
         is_owner_change = (message.sender, message.interface, message.member) == _OWNER_CHANGE
         if not interested and not is_owner_change:
@@ -446,17 +464,15 @@ class Bus:
     def _send_changes(self) -> None:
         changes, self._changes = self._changes, {}
         for (path, interface), properties in changes.items():
-            values: dict[str, Variant] = {}
-            invalid: list[str] = []
-            for name in properties:
-                try:
-                    value = self._objects.value(path, interface, name)
-                    marshal("v", (value,))
-                    values[name] = value
-                except Exception:
-                    _log.exception("The property %s cannot be read", name)
-                    invalid.append(name)
-            self._send_signal(path, names.PROPERTIES, "PropertiesChanged", "sa{sv}as", (interface, values, invalid))
+            try:
+                values = {name: self._objects.value(path, interface, name) for name in properties}
+                self._send_changed(path, interface, values, [])
+            except Exception:
+                _log.exception("The new values of %s cannot be sent", interface)
+                self._send_changed(path, interface, {}, list(properties))
+
+    def _send_changed(self, path: str, interface: str, values: dict[str, Variant], invalid: list[str]) -> None:
+        self._send_signal(path, names.PROPERTIES, "PropertiesChanged", "sa{sv}as", (interface, values, invalid))
 
     def _send_signal(self, path: str, interface: str, member: str, signature: str, arguments: Sequence[object]) -> None:
         if self._link is None:

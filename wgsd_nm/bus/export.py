@@ -195,9 +195,10 @@ class Objects:
 
     def values(self, path: str, interface: str) -> dict[str, Variant]:
         """All properties of an interface, or of the object if `interface` is ""."""
-        if not interface:
-            every: Iterable[Interface] = self._interfaces.get(path, {}).values()
-        elif interface in _STANDARD_INTERFACES and path in self._interfaces:
+        every: Iterable[Interface]
+        if path in self._interfaces and not interface:
+            every = self._interfaces[path].values()
+        elif path in self._interfaces and interface in _STANDARD_INTERFACES:
             every = ()
         else:
             every = (self.interface(path, interface),)

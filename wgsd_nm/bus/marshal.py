@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Python values <-> D-Bus message bodies (D-Bus Specification, "Marshaling"). It knows nothing of messages and buses.
 
-Each signature is compiled once into functions that write or read one value. That is six to ten times as fast as
-dbus-next's own marshaller, and an answer with a thousand peers has to fit into a few milliseconds.
+Each signature is compiled once into functions that write or read one value. dbus-next's own marshaller takes three
+times as long, its unmarshaller seven times, and an answer with a thousand peers has to fit into some milliseconds.
 
 | D-Bus type           | to the wire                     | from the wire                  |
 |----------------------|---------------------------------|--------------------------------|
