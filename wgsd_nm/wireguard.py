@@ -110,20 +110,19 @@ class WireGuard:
         Raises InvalidValue (a key twice, a scope that is no interface) before anything is written, and what read()
         raises; an error in the midst says how many peers were written.
         """
-        wanted = {
-            change.public_key: None if change.wanted is None else encode_endpoint(change.wanted) for change in changes
-        }
-        if len(wanted) != len(changes):
+        if len({change.public_key.raw for change in changes}) != len(changes):
             raise InvalidValue("a peer can be named only once in a call: send one change for each public key")
-        peers = {peer.public_key: peer for peer in self.read(interface).peers}
+        wanted = [None if change.wanted is None else encode_endpoint(change.wanted) for change in changes]
+        peers = {peer.public_key.raw: peer for peer in self.read(interface).peers}
         results: dict[PublicKey, ChangeResult] = {}
         entries: list[bytes] = []
-        for change in changes:
-            peer = peers.get(change.public_key)
+        for change, sockaddr in zip(changes, wanted, strict=True):
+            peer = peers.get(change.public_key.raw)
             result = results[change.public_key] = _judge(change, peer)
-            if peer is not None and result in (ChangeResult.CHANGED, ChangeResult.POKED):
-                sockaddr = wanted[change.public_key] if result is ChangeResult.CHANGED else None
+            if peer is not None and result is ChangeResult.CHANGED:
                 entries.append(encode_poke(peer.public_key, sockaddr, peer.persistent_keepalive))
+            elif peer is not None and result is ChangeResult.POKED:
+                entries.append(encode_poke(peer.public_key, None, peer.persistent_keepalive))
         self._write(interface, entries)
         return results
 
@@ -176,10 +175,12 @@ def _judge(change: EndpointChange, peer: Peer | None) -> ChangeResult:
 
 def _same(one: Endpoint | None, other: Endpoint | None) -> bool:
     """Whether the kernel would hold both alike: `%2` and `%eth0` may be the same scope."""
-    if one == other or one is None or other is None:
-        return one == other
+    if one == other:
+        return True
+    if one is None or other is None or one.port != other.port or one.address.packed != other.address.packed:
+        return False
     try:
-        return one.port == other.port and encode_endpoint(one) == encode_endpoint(other)
+        return encode_endpoint(one) == encode_endpoint(other)
     except InvalidValue:
         return False
 
