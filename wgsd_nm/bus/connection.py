@@ -10,32 +10,22 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, assert_never
 
-from wgsd_nm.bus import names
+from wgsd_nm.bus import failure, names
 from wgsd_nm.bus.backend import Link, default_address
 from wgsd_nm.bus.export import Caller, Handler, Interface, Method, Objects, Property, Signal, signature
 from wgsd_nm.bus.marshal import Malformed, Variant
+from wgsd_nm.bus.matching import Match, owner_changes
 from wgsd_nm.bus.message import Flag, Kind, Message
-from wgsd_nm.core.errors import (
-    AccessDenied,
-    BusError,
-    BusLost,
-    CallFailed,
-    CallTimedOut,
-    InteractionRequired,
-    InvalidArguments,
-    InvalidValue,
-    ServiceUnavailable,
-    WgsdError,
-)
+from wgsd_nm.bus.owners import Owners
+from wgsd_nm.bus.serving import Server
+from wgsd_nm.core.errors import BusError, BusLost, CallFailed, CallTimedOut
 
 __all__ = ["Bus", "Caller", "Handler", "Interface", "Method", "Property", "Signal"]
 
 CALL_TIMEOUT: Final = 25.0
 CLOSE_TIMEOUT: Final = 1.0
-MAX_CALLS: Final = 64
 RETRY_FIRST: Final = 0.1
 RETRY_LAST: Final = 30.0
 HELD: Final = 1.0
@@ -46,51 +36,11 @@ _DO_NOT_QUEUE: Final = 4
 _PRIMARY_OWNER: Final = 1
 _ALREADY_OWNER: Final = 4
 
-_OWNER_CHANGE: Final = (names.DBUS, names.DBUS, "NameOwnerChanged")
+_OWNER_CHANGED: Final = (names.DBUS, names.DBUS, "NameOwnerChanged")
+
+_Subscription = tuple[Match, Callable[[str, list[Any]], None]]
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class _Subscription:
-    handler: Callable[[str, list[Any]], None]
-    sender: str
-    interface: str
-    member: str
-    path: str | None
-    arg0: str | None
-    arg0path: str | None
-
-    @property
-    def rule(self) -> str:
-        """D-Bus Specification, "Match Rules"."""
-        keys = {"sender": self.sender, "interface": self.interface, "member": self.member}
-        optional = {"path": self.path, "arg0": self.arg0, "arg0path": self.arg0path}
-        return _match_rule(**keys, **{key: value for key, value in optional.items() if value is not None})
-
-    def wants(self, message: Message, body: Sequence[Any]) -> bool:
-        """Whether the rule fits, but for sender, interface and member: a signal sent to us alone passes every rule."""
-        first = body[0] if body and isinstance(body[0], str) else None
-        return (
-            (self.path is None or self.path == message.path)
-            and (self.arg0 is None or self.arg0 == first)
-            and (self.arg0path is None or (first is not None and _path_matches(self.arg0path, first)))
-        )
-
-
-def _match_rule(**keys: str) -> str:
-    quoted = (f"{key}='{value.replace(chr(39), chr(39) + chr(92) + chr(39) * 2)}'" for key, value in keys.items())
-    return ",".join(("type='signal'", *quoted))
-
-
-def _path_matches(rule: str, path: str) -> bool:
-    return (
-        rule == path or (rule.endswith("/") and path.startswith(rule)) or (path.endswith("/") and rule.startswith(path))
-    )
-
-
-def _owner_rule(name: str) -> str:
-    return _match_rule(sender=names.DBUS, interface=names.DBUS, member="NameOwnerChanged", arg0=name)
 
 
 class Bus:
@@ -107,12 +57,11 @@ class Bus:
         self._link: Link | None = None
         self._pending: dict[int, Callable[[Message | None], None]] = {}
         self._subscriptions: dict[tuple[str, str], list[_Subscription]] = {}
-        self._owners: dict[str, str | None] = {}
-        self._watches: dict[str, list[Callable[[str], None]]] = {}
+        self._owners = Owners(self._tell)
         self._names: list[str] = []
         self._objects = Objects()
+        self._server = Server(self._objects)
         self._changes: dict[tuple[str, str], dict[str, None]] = {}
-        self._calls: set[asyncio.Task[None]] = set()
 
     @property
     def connected(self) -> bool:
@@ -121,7 +70,7 @@ class Bus:
     @property
     def calls_in_progress(self) -> int:
         """Handlers of exported methods that are at work."""
-        return len(self._calls)
+        return self._server.calls_in_progress
 
     # The connection
 
@@ -133,7 +82,7 @@ class Bus:
         try:
             await asyncio.gather(
                 *(request for name in self._owners for request in self._track(name)),
-                *(self._ask("AddMatch", "s", each.rule) for some in self._subscriptions.values() for each in some),
+                *(self._ask("AddMatch", "s", match.rule) for some in self._subscriptions.values() for match, _ in some),
             )
             for name in self._names:
                 await self._take_name(name)
@@ -174,16 +123,13 @@ class Bus:
 
     async def idle(self) -> None:
         """Returns when no handler of an exported method is at work and every reply is sent, or the connection ends."""
-        while self._calls:
-            await asyncio.wait(self._calls)
+        await self._server.idle()
         if self._link is not None:
             await self._link.drain()
 
     async def close(self) -> None:
         """Ends handlers at work, sends what is queued within CLOSE_TIMEOUT, and ends the connection."""
-        for task in self._calls:
-            task.cancel()
-        await asyncio.gather(*self._calls, return_exceptions=True)
+        await self._server.cancel()
         link = self._link
         if link is None:
             return
@@ -212,10 +158,7 @@ class Bus:
         for answer in pending.values():
             answer(None)
         self._changes.clear()
-        for name, owner in self._owners.items():
-            self._owners[name] = None
-            if owner:
-                self._tell_watchers(name, "")
+        self._owners.lose()
 
     # Calls to others
 
@@ -292,7 +235,7 @@ class Bus:
                     apply(message)
                     future.set_result([])
                 elif message.kind is Kind.ERROR:
-                    raise _error(message)
+                    raise failure.heard(message)
                 else:
                     future.set_result(message.body())
             except Malformed as error:
@@ -343,32 +286,29 @@ class Bus:
         Only signals of the process that owns the bus name `sender` count; anybody can send us others. Raises BusError
         if the bus refuses the match rule. Without a connection it takes effect with the next one.
         """
-        subscription = _Subscription(handler, sender, interface, member, path, arg0, arg0path)
+        match = Match(sender, interface, member, path, arg0, arg0path)
         others = self._subscriptions.setdefault((interface, member), [])
-        others.append(subscription)
+        others.append((match, handler))
         try:
-            await self._follow(sender, [subscription.rule])
+            await self._follow(sender, [match.rule])
         except BusError:
-            others.remove(subscription)
+            others.remove((match, handler))
             raise
 
     async def watch_owner(self, name: str, handler: Callable[[str], None]) -> None:
         """`handler(unique name, or "" for none)`: once on each connection, on each change, and "" with the connection's
         loss if there was one. Raises as `subscribe` does."""
-        self._watches.setdefault(name, []).append(handler)
-        owner = self._owners.get(name)
-        if owner is not None:
-            asyncio.get_running_loop().call_soon(_safely, handler, owner)
+        self._owners.watch(name, handler)
         try:
             await self._follow(name, [])
         except BusError:
-            self._watches[name].remove(handler)
+            self._owners.unwatch(name, handler)
             raise
 
     async def _follow(self, name: str, rules: Iterable[str]) -> None:
         """Keeps track of the owner of that name, and adds match rules; if connected, now."""
         known = name in self._owners
-        self._owners.setdefault(name, None)
+        self._owners.follow(name)
         if not self.connected:
             return
         try:
@@ -379,46 +319,39 @@ class Bus:
             pass  # the next connection takes care of it
         except BusError:
             if not known:
-                del self._owners[name]
+                self._owners.leave(name)
             raise
 
     def _track(self, name: str) -> tuple[asyncio.Future[list[Any]], ...]:
         """Asks the bus for the owner of a name. The rule first, so that no change goes unseen."""
 
         def apply(message: Message) -> None:
-            self._set_owner(name, str(message.body()[0]) if message.kind is Kind.REPLY else "")
+            self._owners.learn(name, str(message.body()[0]) if message.kind is Kind.REPLY else "")
 
-        add = self._ask("AddMatch", "s", _owner_rule(name))
+        add = self._ask("AddMatch", "s", owner_changes(name).rule)
         get = self._request(names.DBUS, names.DBUS_PATH, names.DBUS, "GetNameOwner", "s", (name,), apply=apply)
         return add, get
 
-    def _set_owner(self, name: str, owner: str) -> None:
-        before = self._owners[name]
-        self._owners[name] = owner
-        if owner != before:
-            self._tell_watchers(name, owner)
-
-    def _tell_watchers(self, name: str, owner: str) -> None:
-        for handler in self._watches.get(name, ()):
-            asyncio.get_running_loop().call_soon(_safely, handler, owner)
-
     def _on_signal(self, message: Message) -> None:
-        interested = [
-            each
-            for each in self._subscriptions.get((message.interface, message.member), ())
-            if message.sender == (self._owners.get(each.sender) or each.sender)
+        wanted = [
+            (match, handler)
+            for match, handler in self._subscriptions.get((message.interface, message.member), ())
+            if self._owners.sends_as(message.sender, match.sender)
         ]
-        is_owner_change = (message.sender, message.interface, message.member) == _OWNER_CHANGE
-        if not interested and not is_owner_change:
+        owner_changed = (message.sender, message.interface, message.member) == _OWNER_CHANGED
+        if not wanted and not owner_changed:
             return
         body = message.body()
-        if is_owner_change:
+        if owner_changed:
             name, _, owner = body
-            if name in self._owners:
-                self._set_owner(name, owner)
-        for each in interested:
-            if each.wants(message, body):
-                asyncio.get_running_loop().call_soon(_safely, each.handler, message.path, body)
+            self._owners.learn(name, owner)
+        for match, handler in wanted:
+            if match.fits(message.path, body):
+                self._tell(handler, message.path, body)
+
+    def _tell(self, handler: Callable[..., None], *arguments: Any) -> None:
+        """In its turn: after whoever waits for a reply that came before."""
+        asyncio.get_running_loop().call_soon(_safely, handler, *arguments)
 
     # Names of ours
 
@@ -494,7 +427,8 @@ class Bus:
                 case Kind.SIGNAL:
                     self._on_signal(message)
                 case Kind.CALL:
-                    self._on_call(message)
+                    if self._link is not None:
+                        self._server.take(self._link, message)
                 case _:
                     assert_never(message.kind)
         except Malformed as error:
@@ -502,91 +436,9 @@ class Bus:
         except Exception:
             _log.exception("A message of %s could not be handled", message.sender)
 
-    def _on_call(self, message: Message) -> None:
-        link = self._link
-        if link is None:
-            return
-        try:
-            if self._objects.is_standard(message.interface, message.member):
-                answer = self._objects.answer(
-                    message.path, message.interface, message.member, message.signature, message.body()
-                )
-                _reply(link, message, *answer)
-                return
-            method = self._objects.method(message.path, message.interface, message.member, message.signature)
-            if len(self._calls) >= MAX_CALLS:
-                raise CallFailed(names.ERROR_LIMITS_EXCEEDED, f"{MAX_CALLS} calls are at work already: try again later")
-            task = asyncio.get_running_loop().create_task(_run(link, message, method, message.body()))
-        except Exception as error:
-            _refuse(link, message, error)
-        else:
-            self._calls.add(task)
-            task.add_done_callback(self._calls.discard)
-
-
-async def _run(link: Link, message: Message, method: Method, arguments: Sequence[Any]) -> None:
-    """One call of an exported method, from its handler to its reply."""
-    caller = Caller(message.sender, bool(message.flags & Flag.INTERACTIVE))
-    try:
-        results = await method.handler(caller, *arguments)
-        _reply(link, message, signature(method.results), results)
-    except Exception as error:
-        _refuse(link, message, error)
-
-
-def _reply(link: Link, message: Message, signature: str, values: Sequence[object]) -> None:
-    if message.flags & Flag.NO_REPLY_EXPECTED:
-        return
-    try:
-        link.send(Kind.REPLY, signature, values, destination=message.sender, reply_serial=message.serial)
-    except InvalidValue as error:
-        raise RuntimeError(f"{message.member} has a result that is not what it promises") from error
-    except BusLost:
-        pass  # and so is the caller
-
-
-def _refuse(link: Link, message: Message, error: Exception) -> None:
-    """Tells the caller what our own errors say. Of any other it learns nothing, the log everything."""
-    match error:
-        case WgsdError():
-            name, text = names.error_name(error), str(error)
-        case Malformed():
-            name, text = names.ERROR_INVALID_ARGS, str(error)
-        case _:
-            _log.error("%s failed", message.member, exc_info=error)
-            name, text = names.ERROR_FAILED, "internal error"
-    if message.flags & Flag.NO_REPLY_EXPECTED:
-        return
-    text = text.encode(errors="replace").decode().replace("\0", "")
-    try:
-        link.send(Kind.ERROR, "s", (text,), error_name=name, destination=message.sender, reply_serial=message.serial)
-    except BusLost:
-        pass  # and so is the caller
-
 
 def _safely(handler: Callable[..., None], *arguments: Any) -> None:
     try:
         handler(*arguments)
     except Exception:
         _log.exception("A handler of signals failed")
-
-
-def _error(message: Message) -> BusError:
-    """What an error reply means to a caller of ours."""
-    body = message.body() if message.signature.startswith("s") else [""]
-    name, text = message.error_name, str(body[0]) or message.error_name
-    match name:
-        case names.ERROR_NO_REPLY | names.ERROR_TIMEOUT | names.ERROR_TIMED_OUT:
-            return CallTimedOut(text)
-        case names.ERROR_SERVICE_UNKNOWN | names.ERROR_NAME_HAS_NO_OWNER:
-            return ServiceUnavailable(text)
-        case names.ERROR_ACCESS_DENIED:
-            return AccessDenied(text)
-        case names.ERROR_INTERACTION_REQUIRED:
-            return InteractionRequired(text)
-        case names.ERROR_INVALID_ARGS:
-            return InvalidArguments(text)
-        case _ if message.sender == names.DBUS and name.startswith(names.ACTIVATION_ERRORS):
-            return ServiceUnavailable(text)
-        case _:
-            return CallFailed(name, text)

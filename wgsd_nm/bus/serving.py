@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Calls from others, from the message that brings one to the reply that ends it. It knows nothing of reconnecting."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Final
+
+from wgsd_nm.bus import failure, names
+from wgsd_nm.bus.backend import Link
+from wgsd_nm.bus.export import Caller, Method, Objects, signature
+from wgsd_nm.bus.message import Flag, Kind, Message
+from wgsd_nm.core.errors import BusLost, CallFailed, InvalidValue
+
+MAX_CALLS: Final = 64
+
+
+class Server:
+    """Runs the handlers of exported methods, at most MAX_CALLS at a time. A call outlives its connection; its reply does
+    not, and never goes out on another one."""
+
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+        self._calls: set[asyncio.Task[None]] = set()
+
+    @property
+    def calls_in_progress(self) -> int:
+        """Handlers that are at work."""
+        return len(self._calls)
+
+    def take(self, link: Link, message: Message) -> None:
+        """Answers a call, or has its handler do so."""
+        try:
+            if self._objects.is_standard(message.interface, message.member):
+                answer = self._objects.answer(
+                    message.path, message.interface, message.member, message.signature, message.body()
+                )
+                _reply(link, message, *answer)
+                return
+            method = self._objects.method(message.path, message.interface, message.member, message.signature)
+            if len(self._calls) >= MAX_CALLS:
+                raise CallFailed(names.ERROR_LIMITS_EXCEEDED, f"{MAX_CALLS} calls are at work already: try again later")
+            arguments = message.body()
+        except Exception as error:
+            _refuse(link, message, error)
+        else:
+            task = asyncio.get_running_loop().create_task(_run(link, message, method, arguments))
+            self._calls.add(task)
+            task.add_done_callback(self._calls.discard)
+
+    async def idle(self) -> None:
+        """Returns when no handler is at work."""
+        while self._calls:
+            await asyncio.wait(self._calls)
+
+    async def cancel(self) -> None:
+        """Ends the handlers at work."""
+        for task in self._calls:
+            task.cancel()
+        await asyncio.gather(*self._calls, return_exceptions=True)
+
+
+async def _run(link: Link, message: Message, method: Method, arguments: Sequence[Any]) -> None:
+    try:
+        caller = Caller(message.sender, bool(message.flags & Flag.INTERACTIVE))
+        results = await method.handler(caller, *arguments)
+        _reply(link, message, signature(method.results), results)
+    except Exception as error:
+        _refuse(link, message, error)
+
+
+def _reply(link: Link, message: Message, signature: str, values: Sequence[object]) -> None:
+    if message.flags & Flag.NO_REPLY_EXPECTED:
+        return
+    try:
+        link.send(Kind.REPLY, signature, values, destination=message.sender, reply_serial=message.serial)
+    except InvalidValue as error:
+        raise RuntimeError(f"the result of {message.member} is not of the type that it promises") from error
+    except BusLost:
+        pass  # and so is the caller
+
+
+def _refuse(link: Link, message: Message, error: Exception) -> None:
+    name, text = failure.told(error, message.member)
+    if message.flags & Flag.NO_REPLY_EXPECTED:
+        return
+    try:
+        link.send(Kind.ERROR, "s", (text,), error_name=name, destination=message.sender, reply_serial=message.serial)
+    except BusLost:
+        pass  # and so is the caller
