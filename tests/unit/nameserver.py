@@ -13,9 +13,7 @@ from typing import Any, Self
 
 import dns.flags
 import dns.message
-import dns.name
 import dns.rcode
-import dns.rdata
 import dns.rrset
 from dns.rdataclass import IN
 from dns.rdatatype import AAAA, OPT, SRV, TXT, A
@@ -154,14 +152,7 @@ def reply(
     ):
         for line in lines:
             name, ttl, rdclass, rdtype, data = line.replace("@", str(query.question[0].name).lower()).split(" ", 4)
-            found = response.find_rrset(
-                section,
-                dns.name.from_text(name),
-                dns.rdataclass.from_text(rdclass),
-                dns.rdatatype.from_text(rdtype),
-                create=True,
-            )
-            found.add(dns.rdata.from_text(found.rdclass, found.rdtype, data), int(ttl))
+            section.append(dns.rrset.from_text(name, int(ttl), rdclass, rdtype, data))
     return response.to_wire(max_size=65535)
 
 
