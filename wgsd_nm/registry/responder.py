@@ -79,7 +79,7 @@ class Responder:
             if counts == _ONE_QUESTION_AND_OPT:
                 if (
                     query[end : end + 3] == _OPT_START
-                    and length == end + _OPT_LENGTH + int.from_bytes(query[end + 9 : end + 11])
+                    and (length == end + _OPT_LENGTH or _is_whole_opt(query, end))
                     and not query[end + 6]
                     and end + len(known.records) + _OPT_LENGTH <= MIN_DATAGRAM
                 ):
@@ -174,7 +174,8 @@ def _parse_records(query: bytes, at: int) -> _Edns | None:
         if rdtype == OPT:
             if edns is not None or query[start] or number < answers + authority:
                 raise _Malformed  # RFC 6891 section 6.1.1: one, in the additional section, at the root
-            _check_options(query, data, at)
+            if not _are_whole_options(query, data, at):
+                raise _Malformed
             edns = _Edns(rdclass, ttl >> 16 & 0xFF, bool(ttl & _DO << 8))
     if at != len(query):
         raise _Malformed
@@ -194,14 +195,17 @@ def _skip_name(query: bytes, at: int) -> int:
     return at + 1
 
 
-def _check_options(query: bytes, at: int, end: int) -> None:
-    """EDNS options are ignored, but have to be whole (RFC 6891 section 6.1.2). Raises _Malformed."""
-    while at < end:
-        if at + 4 > end:
-            raise _Malformed
+def _are_whole_options(query: bytes, at: int, end: int) -> bool:
+    """EDNS options are ignored, but have to be whole (RFC 6891 section 6.1.2)."""
+    while at + 4 <= end:
         at += 4 + int.from_bytes(query[at + 2 : at + 4])
-    if at != end:
-        raise _Malformed
+    return at == end
+
+
+def _is_whole_opt(query: bytes, at: int) -> bool:
+    """Whether the OPT record that begins here, with options, is all that follows."""
+    data = at + _OPT_LENGTH
+    return len(query) == data + int.from_bytes(query[data - 2 : data]) and _are_whole_options(query, data, len(query))
 
 
 def _assemble(query: bytes, asked: _Question, answer: Answer, *, datagram: bool) -> bytes:
