@@ -12,7 +12,6 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import TypeVar
 
 import dns.name
@@ -104,17 +103,14 @@ def parse_listen(text: str) -> Endpoint:
 
     Raises InvalidValue.
     """
-    bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
-    try:
-        endpoint: Endpoint | None = Endpoint(ip_address(bare), DNS_PORT)
-    except ValueError:
+    for form in (text, f"{text}:{DNS_PORT}", f"[{text}]:{DNS_PORT}"):
         try:
-            endpoint = Endpoint.parse(text)
+            endpoint = Endpoint.parse(form)
         except InvalidValue:
-            endpoint = None
-    if endpoint is None or not endpoint.port or endpoint.address.is_multicast:
-        raise InvalidValue(
-            f"{shown(text)} is not an address to listen at: expected an IP address with or without a port, "
-            "like 10.0.0.1, 10.0.0.1:53 or [fd00::1]:53"
-        )
-    return endpoint
+            continue
+        if endpoint.port and not endpoint.address.is_multicast:
+            return endpoint
+    raise InvalidValue(
+        f"{shown(text)} is not an address to listen at: expected an IP address with or without a port, "
+        "like 10.0.0.1, 10.0.0.1:53 or [fd00::1]:53"
+    )
