@@ -39,7 +39,7 @@ from wgsd_nm.core.errors import BusLost, InvalidValue
 VERSION: Final = "0.2.3"
 CONNECT_TIMEOUT: Final = 10.0
 READ_SIZE: Final = 1 << 16  # some hundred small messages: the event loop gets its turn after that
-MAX_UNSENT: Final = 1 << 24  # octets; a bus that reads nothing for so long is given up
+MAX_UNSENT: Final = 1 << 24  # octets; with more than that waiting, the bus is given up
 MAX_AUTH_LINE: Final = 4096
 
 _log = logging.getLogger(__name__)
@@ -195,10 +195,10 @@ class _Connection(MessageBus):
 
     def write(self, message: _Outgoing) -> None:
         """Queues it; the connection ends if the bus does not read."""
-        self._queued += len(message.octets)
         if self._queued - self.patient.sent > MAX_UNSENT:
             self._finalize(ConnectionError("the bus does not read what it is sent"))
             raise BusLost("the message bus does not read what it is sent")
+        self._queued += len(message.octets)
         self._writer.schedule_write(message)
 
     async def drain(self) -> None:
@@ -206,7 +206,11 @@ class _Connection(MessageBus):
         sent: asyncio.Future[None] = self._loop.create_future()
         self._writer.messages.put_nowait((b"", [], sent))
         self._writer.schedule_write()
-        await asyncio.wait([sent, self.ended], return_when=asyncio.FIRST_COMPLETED)
+        try:
+            await asyncio.wait([sent, self.ended], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if not sent.cancel():
+                sent.exception()  # looked at: the loss of the connection is told elsewhere
 
     def disconnect(self) -> None:
         self._user_disconnect = True

@@ -75,7 +75,10 @@ class Bus:
     # The connection
 
     async def connect(self) -> None:
-        """Once. Adds all match rules, and takes the names last. Raises BusLost, and BusError for a name taken."""
+        """Once. Adds all match rules, and takes the names last.
+
+        Raises BusLost, CallTimedOut where the bus hangs, and BusError where another process has taken a name.
+        """
         link = await Link.open(self._address or default_address(system=self._system), self._receive)
         self._link = link
         link.ended.add_done_callback(lambda _: self._on_lost(link))

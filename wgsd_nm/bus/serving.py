@@ -17,8 +17,10 @@ MAX_CALLS: Final = 64
 
 
 class Server:
-    """Runs the handlers of exported methods, at most MAX_CALLS at a time. A call outlives its connection; its reply does
-    not, and never goes out on another one."""
+    """Runs the handlers of exported methods, at most MAX_CALLS at a time.
+
+    A call outlives its connection; its reply does not, and never goes out on another one.
+    """
 
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
