@@ -12,7 +12,7 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import Self, TypeVar
 
@@ -33,6 +33,7 @@ from pyroute2.netns import create_socket
 from wgsd_nm.core.errors import DeviceError, InvalidValue, NoSuchDevice, NotPermitted, NotWireGuard
 from wgsd_nm.core.model import ChangeResult, Device, Endpoint, EndpointChange, Peer, PublicKey
 from wgsd_nm.wireguard_messages import (
+    HEADER,
     UNREADABLE,
     DeviceDecoder,
     decode_family,
@@ -43,6 +44,7 @@ from wgsd_nm.wireguard_messages import (
     encode_list_links,
     encode_poke,
     encode_set,
+    split,
 )
 
 REPLY_BUFFER = 1 << 16
@@ -56,7 +58,6 @@ DUMP_ATTEMPTS = 10
 
 Reply = TypeVar("Reply")
 
-_MESSAGE = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence number, port
 _ERROR = struct.Struct("=i")  # struct nlmsgerr: an errno below zero
 
 
@@ -118,7 +119,7 @@ class WireGuard:
         entries: list[bytes] = []
         for change, sockaddr in zip(changes, wanted, strict=True):
             peer = peers.get(change.public_key.raw)
-            result = results[change.public_key] = _judge(change, peer)
+            result = results[change.public_key] = judge(change, peer)
             if peer is not None and result is ChangeResult.CHANGED:
                 entries.append(encode_poke(peer.public_key, sockaddr, peer.persistent_keepalive))
             elif peer is not None and result is ChangeResult.POKED:
@@ -162,7 +163,7 @@ class WireGuard:
         return replies[0]
 
 
-def _judge(change: EndpointChange, peer: Peer | None) -> ChangeResult:
+def judge(change: EndpointChange, peer: Peer | None) -> ChangeResult:
     """What is to become of a change: compare, then set."""
     if peer is None:
         return ChangeResult.UNKNOWN_PEER
@@ -237,7 +238,7 @@ class _Netlink:
         DeviceError, and what `decode` raises; after the latter two the socket is closed, for it may hold more replies.
         """
         self._sequence = (self._sequence + 1) & 0xFFFFFFFF
-        header = _MESSAGE.pack(_MESSAGE.size + len(payload), kind, flags | NLM_F_REQUEST, self._sequence, 0)
+        header = HEADER.pack(HEADER.size + len(payload), kind, flags | NLM_F_REQUEST, self._sequence, 0)
         if self._socket is None:
             self._socket = self._open()
         try:
@@ -265,7 +266,7 @@ class _Netlink:
                     continue  # not from the kernel
                 if cut & socket.MSG_TRUNC:
                     raise DeviceError(UNREADABLE)
-                for kind, flags, sequence, start, stop in _messages(buffer, length):
+                for kind, flags, sequence, start, stop in split(buffer, length):
                     if sequence != self._sequence:
                         continue
                     consistent = consistent and not flags & NLM_F_DUMP_INTR
@@ -275,17 +276,3 @@ class _Netlink:
                         (negative,) = _ERROR.unpack_from(buffer, start)
                         return (replies if consistent else None), -negative
                     replies.append(decode(buffer[start:stop]))
-
-
-def _messages(buffer: memoryview, length: int) -> Iterator[tuple[int, int, int, int, int]]:
-    """Each message's type, flags and sequence number, and where its payload starts and stops. Raises DeviceError."""
-    start = 0
-    while start < length:
-        if length - start < _MESSAGE.size:
-            raise DeviceError(UNREADABLE)
-        size, kind, flags, sequence, _ = _MESSAGE.unpack_from(buffer, start)
-        stop = start + size
-        if size < _MESSAGE.size or stop > length:
-            raise DeviceError(UNREADABLE)
-        yield kind, flags, sequence, start + _MESSAGE.size, stop
-        start = stop + -size % 4

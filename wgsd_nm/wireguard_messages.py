@@ -61,7 +61,7 @@ MESSAGE_LIMIT = 60_000
 CACHED = 1 << 15
 """Keys, endpoints and allowed IPs to remember: enough for 10,000 peers that are read again and again."""
 
-_NETLINK_HEADER = 16  # struct nlmsghdr
+HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence number, port
 _GENERIC = struct.Struct("=BBxx")  # struct genlmsghdr: command, version
 _LINK = struct.Struct("=BxHiII")  # struct ifinfomsg
 _ATTRIBUTE = struct.Struct("=HH")  # struct nlattr: length with this header, type
@@ -75,6 +75,20 @@ _SOCKADDR_IN = struct.Struct("=H2s4s8x")  # family, port, address
 _SOCKADDR_IN6 = struct.Struct("=H2sI16sI")  # family, port, flow label, address, scope id in the host's byte order
 
 UNREADABLE = "the kernel's answer is not one of its WireGuard messages: this kernel may be newer than the program"
+
+
+def split(buffer: memoryview, length: int) -> Iterator[tuple[int, int, int, int, int]]:
+    """Each message's type, flags and sequence number, and where its payload starts and stops. Raises DeviceError."""
+    start = 0
+    while start < length:
+        if length - start < HEADER.size:
+            raise DeviceError(UNREADABLE)
+        size, kind, flags, sequence, _ = HEADER.unpack_from(buffer, start)
+        stop = start + size
+        if size < HEADER.size or stop > length:
+            raise DeviceError(UNREADABLE)
+        yield kind, flags, sequence, start + HEADER.size, stop
+        start = stop + -size % 4
 
 
 def _attribute(kind: int, value: bytes) -> bytes:
@@ -147,7 +161,7 @@ def encode_poke(key: PublicKey, sockaddr: bytes | None, keepalive: int) -> bytes
 def encode_set(interface: str, entries: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
     """WG_CMD_SET_DEVICE messages, with the number of entries in each, as few as fit into MESSAGE_LIMIT."""
     start = _GENERIC.pack(WG_CMD_SET_DEVICE, VERSION) + _interface_attribute(interface)
-    room = MESSAGE_LIMIT - _NETLINK_HEADER - len(start) - _ATTRIBUTE.size
+    room = MESSAGE_LIMIT - HEADER.size - len(start) - _ATTRIBUTE.size
     batch: list[bytes] = []
     size = 0
     for entry in entries:
