@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import compileall
 import io
 import os
 import selectors
@@ -19,11 +20,14 @@ from lab.snapshot import state_file
 
 MACHINE_DIED = 99
 SOURCES = ("wgsd_nm", "tests", "lab", "data", "bench", "extension", "pyproject.toml")
+COMPILED = ("wgsd_nm", "lab/world")
+COMPILED_SUFFIX = f".{sys.implementation.cache_tag}.pyc"
 CHUNK = 65536
 
 
 def pack(command: list[str], stdin: bool) -> bytes:
     """The archive that the guest unpacks at /: the source tree as /src, and the command."""
+    _compile()
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name in SOURCES:
@@ -36,8 +40,15 @@ def pack(command: list[str], stdin: bool) -> bytes:
     return buffer.getvalue()
 
 
+def _compile() -> None:
+    """Compile the sources here, which is ten times faster than there; a guest with another Python does not mind."""
+    for name in COMPILED:
+        compileall.compile_dir(REPOSITORY / name, quiet=2)
+
+
 def _wanted(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
-    if Path(entry.name).name.startswith((".", "__pycache__")):
+    name = Path(entry.name)
+    if name.name.startswith(".") or (name.suffix == ".pyc" and not name.name.endswith(COMPILED_SUFFIX)):
         return None
     entry.uid = entry.gid = 0
     entry.uname = entry.gname = "root"

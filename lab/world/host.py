@@ -7,6 +7,7 @@ import os
 import pwd
 import signal
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from lab.world.profile import WireGuardProfile
 from lab.world.wireguard import Peer, parse_dump
 
 LOGS = Path("/lab/out/logs")
+WEB = str(Path(__file__).with_name("web.py"))
 STOP_LIMIT = 5.0
 
 
@@ -35,11 +37,9 @@ class Host:
     """A network namespace by name. The file system is the guest's, unless a subclass says otherwise."""
 
     def __init__(self, name: str) -> None:
-        """The namespace is made at once."""
+        """Say which; `make_namespaces` makes it."""
         self.name = name
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
-        call("ip", "netns", "add", name)
-        self.ip("link set lo up")
 
     def ip(self, *commands: str) -> None:
         """Several commands of ip(8) in this namespace, by one process."""
@@ -115,19 +115,38 @@ class Host:
     def make_wireguard(self, profile: WireGuardProfile) -> None:
         """Make the kernel's device anew, as wg-quick would from this profile."""
         device = profile.interface
-        if self.run(["test", "-e", f"/proc/sys/net/ipv4/conf/{device}"], check=False).status == 0:
-            self.ip(f"link del {device}")
-        self.ip(f"link add {device} type wireguard", f"addr add {profile.address} dev {device}")
-        self.wg("setconf", device, "/dev/stdin", text=profile.wg_configuration())
-        self.ip(f"link set {device} mtu 1420 up")
+        script = f"""
+            ip link del {device} 2>/dev/null
+            ip link add {device} type wireguard && wg setconf {device} /dev/stdin &&
+            ip address add {profile.address} dev {device} && ip link set {device} mtu 1420 up
+        """
+        self.run(["sh", "-c", script], text=profile.wg_configuration())
+
+    def punch(self, public_key: str, endpoint: str, keepalive: int = 25, interface: str = "wg0") -> None:
+        """Set a peer's endpoint and have the kernel send to it at once."""
+        peer = ["set", interface, "peer", public_key]
+        self.wg(*peer, "endpoint", endpoint, "persistent-keepalive", "0")
+        self.wg(*peer, "persistent-keepalive", str(keepalive))
 
     def peers(self, interface: str = "wg0") -> dict[str, Peer]:
         """The peers of a WireGuard device, by public key."""
         return parse_dump(self.wg("show", interface, "dump"))
 
     def ping(self, address: str, timeout: float = 15.0) -> bool:
-        """Whether one answer comes to one ping a second."""
-        return self.run(["ping", "-n", "-c1", f"-w{timeout:g}", address], check=False, timeout=timeout + 30).status == 0
+        """Whether one of the pings that are sent within this time is answered."""
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            result = self.run(["ping", "-n", "-c1", "-W1", address], check=False)
+            if result.status == 0:
+                return True
+            if "PING" not in result.stdout:
+                raise CommandFailedError(f"{self.name}: ping {address}: {result.stderr}")
+            time.sleep(0.1)
+        return False
+
+    def forward(self) -> None:
+        """Become a router."""
+        self.run(["sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward"])
 
     def nft(self, ruleset: str) -> None:
         """Load nftables rules."""
@@ -140,6 +159,11 @@ class Host:
         for name in list(self.processes):
             self.stop(name)
         call("ip", "netns", "del", self.name)
+
+
+def make_namespaces(*names: str) -> None:
+    """Make empty network namespaces, all by one process."""
+    call("ip", "-batch", "-", text="".join(f"netns add {name}\n" for name in names))
 
 
 def call(*argv: str, text: str | None = None) -> str:

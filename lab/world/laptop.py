@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+from contextlib import nullcontext
 from pathlib import Path
 
 from lab.world import install
@@ -19,24 +20,10 @@ from lab.world.waiting import wait_for
 USER = "u"
 RUNTIME = "/run/user/1000"
 PROFILES = "/etc/NetworkManager/system-connections"
-MOUNTS = """
-set -e
-mount --make-rprivate /
-overlay() {
-    mkdir -p "$upper/$1" "$work/$1"
-    mount -t overlay -o "lowerdir=/$1,upperdir=$upper/$1,workdir=$work/$1" overlay "/$1"
-}
-for folder in etc usr/share/dbus-1 usr/share/polkit-1 var/lib; do overlay "$folder"; done
-mount -t tmpfs -o uid=1000,gid=1000,mode=700 home /home/u
-mount -o remount,bind,ro /sys   # then NetworkManager does without udev
-mount -t tmpfs -o mode=755 run /run
-mkdir -p /run/dbus /run/lock /run/NetworkManager /run/user/1000
-chown messagebus /run/dbus
-chown u:u /run/user/1000
-chmod 700 /run/user/1000
-echo ready
-exec sleep infinity
-"""
+OVERLAYS = ("/etc", "/usr/share/dbus-1", "/usr/share/polkit-1", "/var/lib")
+RUN_FOLDERS = {"/run/dbus": "messagebus", "/run/lock": "root", "/run/NetworkManager": "root", RUNTIME: USER}
+MOUNT = "mount --all --fstab $1 && mount -o remount,bind,ro /sys && echo ready && exec sleep infinity"
+"""With /sys read-only NetworkManager does without udev."""
 
 
 class Laptop(Station):
@@ -48,14 +35,30 @@ class Laptop(Station):
         self._anchor = self._make_mounts()
 
     def _make_mounts(self) -> subprocess.Popen[str]:
-        folder = f"/run/lab/{self.name}"
-        script = f"upper={folder}/upper work={folder}/work\n{MOUNTS}"
+        """The process that holds the private mounts; few processes are used, each costs a twentieth of a second."""
+        files = Path("/run/lab") / self.name
+        fstab = [
+            f"run-of-{self.name} /run tmpfs mode=755",
+            f"home-of-{self.name} /home/{USER} tmpfs uid=1000,gid=1000,mode=700",
+        ]
+        for folder in OVERLAYS:
+            upper, work = files / "upper" / folder[1:], files / "work" / folder[1:]
+            upper.mkdir(parents=True)
+            work.mkdir(parents=True)
+            options = f"lowerdir={folder},upperdir={upper},workdir={work}"
+            fstab.insert(0, f"overlay-of-{self.name} {folder} overlay {options}")
+        (files / "fstab").write_text("".join(f"{line}\n" for line in fstab))
         anchor = subprocess.Popen(
-            [*super().entry(), "unshare", "--mount", "bash", "-c", script],
+            [*super().entry(), "unshare", "--mount", "sh", "-c", MOUNT, "sh", str(files / "fstab")],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, start_new_session=True,
         )  # fmt: skip
-        if not anchor.stdout or anchor.stdout.readline() != "ready\n":
-            raise AssertionError(f"{self.name}: the private mounts could not be made")
+        with anchor.stdout or nullcontext() as stdout:
+            if not stdout or stdout.readline() != "ready\n":
+                raise AssertionError(f"{self.name}: the private mounts could not be made")
+        for name, owner in RUN_FOLDERS.items():
+            made = Path(f"/proc/{anchor.pid}/root{name}")
+            made.mkdir(parents=True)
+            shutil.chown(made, owner)
         return anchor
 
     def entry(self, user: str | None = None) -> list[str]:
@@ -89,6 +92,7 @@ class Laptop(Station):
         install.polkit_rule(self, USER)
         install.product(self)
         install.network_manager(self)
+        self.path("/etc/NetworkManager/dispatcher.d/01-ifupdown").unlink(missing_ok=True)
         self.write(f"{PROFILES}/uplink.nmconnection", UPLINK, mode=0o600)
         for profile in wireguard:
             self.write(f"{PROFILES}/{profile.interface}.nmconnection", profile.keyfile(), mode=0o600)
@@ -124,6 +128,10 @@ class Laptop(Station):
         """Wait until these devices are connected (without any: eth0 and wg0)."""
         for device in devices or ("eth0", "wg0"):
             self.wait_state(device, "connected", timeout)
+
+    def connectivity(self, check: bool = False) -> str:
+        """NetworkManager's word for the internet: full, limited, portal, none or unknown; `check` asks it to look."""
+        return self.nmcli("networking", "connectivity", *(["check"] if check else [])).stdout.strip()
 
     def move(self, nat: Nat, quick: bool = False) -> None:
         """Carry the laptop to another router; if not `quick`, NetworkManager sees the carrier go before it comes back.

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from lab.world.host import Host
-from lab.world.web import PROGRAM as WEB
+from lab.world.host import WEB, Host
 from lab.world.wireguard import PORT
 
 
@@ -43,13 +42,14 @@ class Nat(Host):
     def start(self) -> None:
         """Forward, translate, and serve the LAN; the public interface has to be there."""
         self.ip("link add lan0 type bridge forward_delay 0", f"addr add {self.lan}.1/24 dev lan0", "link set lan0 up")
-        self.run(["sysctl", "-qw", "net.ipv4.ip_forward=1"])
+        self.forward()
         self.set_kind()
         self.spawn(
             [
                 "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-hosts", "--no-resolv", "--user=root",
                 "--interface=lan0", "--bind-interfaces", f"--dhcp-range={self.lan}.10,{self.lan}.20,255.255.255.0,2m",
-                "--dhcp-authoritative", "--no-ping", f"--dhcp-leasefile=/run/lab/{self.name}.leases", "--pid-file",
+                "--dhcp-authoritative", "--dhcp-sequential-ip", "--no-ping",
+                f"--dhcp-leasefile=/run/lab/{self.name}.leases", "--pid-file",
                 "--log-facility=-", "--log-dhcp", *(f"--address=/{name}/{to}" for name, to in self._names.items()),
             ],
             name="dnsmasq",
@@ -94,7 +94,7 @@ class Nat(Host):
     def set_captive(self, captive: bool) -> None:
         """Let nothing out but answer every web page with the way to a log-in, as hotels do; or stop doing so."""
         if captive:
-            self.spawn(["python3", str(WEB), "--portal", "8080"], name="portal")
+            self.spawn(["python3", WEB, "--portal", "8080"], name="portal")
             self.nft("""
                 table ip captivity {
                     chain prerouting {

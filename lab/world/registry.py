@@ -6,9 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from lab.world.counter import Counter
-from lab.world.host import Host
+from lab.world.host import WEB, Host
 from lab.world.profile import PeerProfile, WireGuardProfile
-from lab.world.web import PROGRAM as WEB
 from lab.world.wireguard import Keys
 
 
@@ -26,6 +25,11 @@ class Registry(Host):
     def start(self, keys: Keys, peers: Iterable[PeerProfile]) -> None:
         """Bring the device up and serve the connectivity check."""
         self.make_wireguard(WireGuardProfile(keys.private, f"{self.address}/24", tuple(peers)))
-        self.run(["sysctl", "-qw", "net.ipv4.ip_forward=1"])
+        self.forward()
         self.relayed.start()
-        self.spawn(["python3", str(WEB), "80"], name="web")
+        self.spawn(["python3", WEB, "80"], name="web")
+
+    def forget(self, peer: PeerProfile) -> None:
+        """Lose a peer's endpoint and keys, as if it had never called."""
+        allowed = ",".join(peer.allowed_ips)
+        self.wg("set", "wg0", "peer", peer.public_key, "remove", "peer", peer.public_key, "allowed-ips", allowed)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from lab.world.host import Host
+from lab.world.host import Host, make_namespaces
 from lab.world.nat import Nat
 
 
@@ -16,7 +16,8 @@ class Station(Host):
         self.nat: Nat | None = None
         self._cable_in: Host = self
         self._cable = f"to-{name}"
-        self.ip(f"link add eth0 type veth peer name {self._cable}")
+        make_namespaces(name)
+        self.ip("link set lo up", f"link add eth0 type veth peer name {self._cable}", "link set eth0 up")
 
     def plug(self, nat: Nat) -> None:
         """Put the cable into a router; the card has a carrier afterwards."""
@@ -25,7 +26,6 @@ class Station(Host):
             self._cable_in = nat
         nat.ip(f"link set {self._cable} master lan0", f"link set {self._cable} up")
         self.nat = nat
-        self.ip("link set eth0 up")
 
     def unplug(self) -> None:
         """Pull the cable: the card stays, its carrier goes."""

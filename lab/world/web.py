@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
-PROGRAM = Path(__file__).resolve()
-PATH = "/check"
 ANSWER = "online"
 
 

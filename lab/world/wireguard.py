@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 PORT = 51820
@@ -16,11 +17,13 @@ class Keys:
     private: str
     public: str
 
-    @classmethod
-    def generate(cls) -> Keys:
-        """A new pair."""
-        private = _wg("genkey", "")
-        return cls(private, _wg("pubkey", private))
+
+def generate(names: Iterable[str]) -> dict[str, Keys]:
+    """A new pair for each name."""
+    wanted = tuple(names)
+    script = f"for _ in $(seq {len(wanted)}); do key=$(wg genkey); echo $key $(echo $key | wg pubkey); done"
+    said = subprocess.run(["sh", "-c", script], stdout=subprocess.PIPE, text=True, check=True).stdout
+    return {name: Keys(*line.split()) for name, line in zip(wanted, said.splitlines(), strict=True)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,3 @@ def parse_dump(dump: str) -> dict[str, Peer]:
         )
     return peers
 
-
-def _wg(verb: str, text: str) -> str:
-    return subprocess.run(["wg", verb], input=text, capture_output=True, text=True, check=True).stdout.strip()

@@ -5,17 +5,19 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self, TypeVar
 
 from lab.world.counter import Counter
-from lab.world.host import LOGS, Host, call
+from lab.world.host import LOGS, Host, call, make_namespaces
 from lab.world.laptop import Laptop
 from lab.world.nat import Nat
 from lab.world.profile import PeerProfile, WireGuardProfile
 from lab.world.registry import Registry
 from lab.world.station import Station
-from lab.world.wireguard import PORT, Keys
+from lab.world.waiting import wait_for
+from lab.world.wireguard import PORT, Keys, generate
 
 FILES = Path("/run/lab")
 MODULES = (
@@ -29,10 +31,16 @@ NATS = {
     "natB": ("192.0.2.1", "192.168.2"),
     "natC": ("198.51.100.130", "192.168.3"),
 }
-ADDRESSES = {"alice": "10.0.0.1", "bob": "10.0.0.2", "carol": "10.0.0.3", "registry": Registry.address}
-KEEPALIVE = 5
+ADDRESSES = {
+    "alice": "10.0.0.1",
+    "bob": "10.0.0.2",
+    "carol": "10.0.0.3",
+    "dave": "10.0.0.4",
+    "registry": Registry.address,
+}
+KEEPALIVE = 25
+"""Not 5: that is the kernel's time between two tries, and two ends in step would go on missing each other."""
 
-H = TypeVar("H", bound=Host)
 S = TypeVar("S", bound=Station)
 
 
@@ -41,32 +49,32 @@ class World:
 
     def __init__(self) -> None:
         """Nothing is made before the context is entered."""
-        self.keys = {name: Keys.generate() for name in ADDRESSES}
         self.stations: dict[str, Station] = {}
-        self._hosts: list[Host] = []
+        self.internet = Host("inet")
+        self.registry = Registry("registry", REGISTRY_PUBLIC)
+        names = {REGISTRY_NAME: REGISTRY_PUBLIC}
+        self.nat_a, self.nat_b, self.nat_c = (Nat(name, *addresses, names) for name, addresses in NATS.items())
+        self.keys: dict[str, Keys] = {}
 
     def __enter__(self) -> Self:
         """Make the internet, the registry and the routers."""
         for path in (FILES, LOGS):
             path.mkdir(parents=True, exist_ok=True)
         call("modprobe", "--all", *MODULES)
-        self.internet = self._add(Host("inet"))
-        self.internet.ip("link add br0 type bridge forward_delay 0", "link set br0 up")
-        self.registry = self._add(Registry("registry", REGISTRY_PUBLIC))
-        names = {REGISTRY_NAME: REGISTRY_PUBLIC}
-        self.nat_a, self.nat_b, self.nat_c = (
-            self._add(Nat(name, public, lan, names)) for name, (public, lan) in NATS.items()
-        )
-        for host in (self.registry, *self.nats):
-            self._join_internet(host, host.public)
-        self.registry.start(self.keys["registry"], [self._client(name) for name in ADDRESSES if name != "registry"])
-        for nat in self.nats:
-            nat.start()
+        make_namespaces(*(host.name for host in self.hosts))
+        self._connect()
+        with ThreadPoolExecutor() as pool:
+            self.keys = generate(ADDRESSES)
+            peers = [self.client(name) for name in ADDRESSES if name != "registry"]
+            started = [pool.submit(nat.start) for nat in self.nats]
+            started.append(pool.submit(self.registry.start, self.keys["registry"], peers))
+            for each in started:
+                each.result()
         return self
 
     def __exit__(self, *_: object) -> None:
         """End and remove everything."""
-        for host in reversed(self._hosts):
+        for host in reversed(self.hosts):
             host.close()
         shutil.rmtree(FILES, ignore_errors=True)
 
@@ -78,7 +86,7 @@ class World:
     @property
     def hosts(self) -> tuple[Host, ...]:
         """All hosts, in the order they were made."""
-        return tuple(self._hosts)
+        return (self.internet, self.registry, *self.nats, *self.stations.values())
 
     def station(self, name: str, nat: Nat) -> Station:
         """A new machine without NetworkManager, plugged in; `name` is one of ADDRESSES."""
@@ -99,7 +107,7 @@ class World:
         registry = PeerProfile(
             self.keys["registry"].public, (f"{Registry.address}/32",), registry_endpoint, keepalive
         )
-        peers = (self._client(other, keepalive) for other in others)
+        peers = (self.client(other, keepalive) for other in others)
         return WireGuardProfile(self.keys[name].private, f"{ADDRESSES[name]}/24", (registry, *peers))
 
     def endpoint_seen(self, name: str) -> str:
@@ -112,31 +120,45 @@ class World:
         counter.start()
         return counter
 
+    def wait_seen(self, *names: str, timeout: float = 20.0) -> dict[str, str]:
+        """The endpoints at which the registry sees these laptops, as soon as it sees all of them."""
+
+        def seen() -> dict[str, str] | None:
+            peers = self.registry.peers()
+            endpoints = {name: peers[self.keys[name].public].endpoint for name in names}
+            return endpoints if all(endpoints.values()) else None
+
+        return wait_for(seen, timeout, f"the registry to see {' and '.join(names)}") or {}
+
     def remove(self, station: Station) -> None:
         """Take a machine out of the world."""
         station.close()
         del self.stations[station.name]
-        self._hosts.remove(station)
-
-    def _add(self, host: H) -> H:
-        self._hosts.append(host)
-        return host
 
     def _plugged(self, station: S, nat: Nat) -> S:
-        self._hosts.append(station)
         self.stations[station.name] = station
         station.plug(nat)
         return station
 
-    def _join_internet(self, host: Host, address: str) -> None:
-        """A host whose neighbours are all public addresses there are."""
-        cable = f"to-{host.name}"
-        self.internet.ip(
-            f"link add {cable} type veth peer name pub0 netns {host.name}",
-            f"link set {cable} master br0",
-            f"link set {cable} up",
-        )
-        host.ip("link set pub0 up", f"addr add {address}/32 dev pub0", "route add default dev pub0 scope link")
+    def _connect(self) -> None:
+        """Put public hosts on one wire; to each of them, everybody else is a neighbour."""
+        public = (self.registry, *self.nats)
+        commands = ["link add br0 type bridge forward_delay 0", "link set br0 up"]
+        for host in public:
+            commands += [
+                f"link add to-{host.name} type veth peer name pub0 netns {host.name}",
+                f"link set to-{host.name} master br0",
+                f"link set to-{host.name} up",
+            ]
+        self.internet.ip(*commands)
+        for host in public:
+            host.ip(
+                "link set lo up",
+                "link set pub0 up",
+                f"addr add {host.public}/32 dev pub0",
+                "route add default dev pub0 scope link",
+            )
 
-    def _client(self, name: str, keepalive: int = 0) -> PeerProfile:
+    def client(self, name: str, keepalive: int = 0) -> PeerProfile:
+        """A laptop as the others' profiles have it."""
         return PeerProfile(self.keys[name].public, (f"{ADDRESSES[name]}/32",), keepalive=keepalive)
