@@ -94,11 +94,14 @@ def session_service(laptop: Target, name: str, argv: list[str], log: str) -> Non
 
 
 def _service(laptop: Target, path: str, name: str, argv: list[str], log: str, user: str) -> None:
-    """The service file and a wrapper, because the bus's launch helper starts programs with an empty environment."""
+    """The service file and a wrapper, because the bus's launch helper starts programs with an empty environment.
+
+    Without PATH the shell would find /bin/python3, which takes / for its prefix and has no /usr/local.
+    """
     wrapper = f"{LIBEXEC}/{log}"
     laptop.write(
         wrapper,
-        "#!/bin/sh\nexport PYTHONPATH=/src PYTHONUNBUFFERED=1 LANG=C.UTF-8\n"
+        "#!/bin/sh\nexport PATH=/usr/sbin:/usr/bin PYTHONPATH=/src PYTHONUNBUFFERED=1 LANG=C.UTF-8\n"
         f"exec {shlex.join(argv)} >>{shlex.quote(str(laptop.log(log)))} 2>&1\n",
         mode=0o755,
     )
