@@ -26,11 +26,15 @@ MAX_DATAGRAM = 4096
 
 
 class NameServer:
-    """`handle` gives the replies to a request, sent after `delay` seconds. `requests` are all that came, with `tcp`."""
+    """`handle` gives the replies to a request, sent after `delay` seconds.
+
+    `requests` are all that came, with whether it was over TCP; `clients` the ports that they came from.
+    """
 
     def __init__(self, address: str = "127.0.0.1", *, port: int = 0, delay: float = 0.0, with_tcp: bool = True) -> None:
         self.delay = delay
         self.requests: list[tuple[bytes, bool]] = []
+        self.clients: list[int] = []
         self._with_tcp = with_tcp
         self._family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self._udp, self._tcp = _sockets(self._family, address, port)
@@ -83,6 +87,7 @@ class NameServer:
             for _ in range(64):
                 request, client = self._udp.recvfrom(MAX_DATAGRAM)
                 self.requests.append((request, False))
+                self.clients.append(client[1])
                 replies = self.handle(request, False)
                 if self.delay:
                     self._loop.call_later(self.delay, self._reply, replies, client)
@@ -101,6 +106,7 @@ class NameServer:
                 (length,) = struct.unpack("!H", await reader.readexactly(2))
                 request = await reader.readexactly(length)
                 self.requests.append((request, True))
+                self.clients.append(writer.get_extra_info("peername")[1])
                 await asyncio.sleep(self.delay)
                 for reply in self.handle(request, True):
                     writer.write(struct.pack("!H", len(reply)) + reply)
