@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The lab's command line: needs, build, run, shell."""
+"""The lab's command line: needs, build, run, demo, shell."""
 
 from __future__ import annotations
 
@@ -87,6 +87,8 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--share", metavar="FOLDER", help="what the guest sees as /lab, instead of a temporary folder")
     run.add_argument("command", nargs="+", metavar="COMMAND")
     run.set_defaults(call=_run)
+    demo = commands.add_parser("demo", parents=[machine], help="the seed scenario, told step by step")
+    demo.set_defaults(call=_run, command=["python3", "-m", "lab.story"], share=None, timeout=600.0)
     shell = commands.add_parser("shell", parents=[machine], help="look around in a fresh machine")
     shell.set_defaults(call=_shell, timeout=86400.0)
     return parser

@@ -54,4 +54,3 @@ def parse_dump(dump: str) -> dict[str, Peer]:
             persistent_keepalive=0 if keepalive == "off" else int(keepalive),
         )
     return peers
-

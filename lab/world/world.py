@@ -104,9 +104,7 @@ class World:
         registry_endpoint: str = f"{REGISTRY_PUBLIC}:{PORT}",
     ) -> WireGuardProfile:
         """The connection of a laptop: the registry with its endpoint, the other laptops without."""
-        registry = PeerProfile(
-            self.keys["registry"].public, (f"{Registry.address}/32",), registry_endpoint, keepalive
-        )
+        registry = PeerProfile(self.keys["registry"].public, (f"{Registry.address}/32",), registry_endpoint, keepalive)
         peers = (self.client(other, keepalive) for other in others)
         return WireGuardProfile(self.keys[name].private, f"{ADDRESSES[name]}/24", (registry, *peers))
 

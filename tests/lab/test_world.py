@@ -105,9 +105,7 @@ def test_a_laptop_moves_to_another_network(world: World, alice: Laptop) -> None:
     alice.move(world.nat_c)
     alice.wait_connected("eth0")
     alice.punch(world.keys["registry"].public, "203.0.113.254:51820")
-    wait_for(
-        lambda: world.endpoint_seen("alice").startswith(f"{world.nat_c.public}:"), 30, "alice to be seen at NAT C"
-    )
+    wait_for(lambda: world.endpoint_seen("alice").startswith(f"{world.nat_c.public}:"), 30, "alice to be seen at NAT C")
 
 
 def test_a_captive_portal_is_one_for_network_manager(world: World, alice: Laptop) -> None:
