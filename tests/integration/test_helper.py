@@ -637,15 +637,16 @@ def test_a_call_that_takes_long_keeps_the_helper(tmp_path: Path) -> None:
             await stage.until_owned()
             stage.polkit.go_on.clear()
             call = asyncio.ensure_future(stage.peers())
-            await asyncio.wait((call, asyncio.ensure_future(process.ended())), timeout=5 * 0.2)
+            gone = asyncio.ensure_future(stage.until_owned(False))
+            await asyncio.wait((call, gone), timeout=5 * 0.1, return_when=asyncio.FIRST_COMPLETED)
             assert not call.done()
-            assert process.alive()
+            assert not gone.done()
             stage.polkit.go_on.set()
             assert await call
+            await gone
             assert await process.ended() == 0
-            await stage.until_owned(False)
 
-    with system_bus_for_helper() as bus, Process(bus, tmp_path, "--idle-after=0.2") as process:
+    with system_bus_for_helper() as bus, Process(bus, tmp_path, "--idle-after=0.1") as process:
         run(scenario(bus, process))
 
 
