@@ -136,6 +136,7 @@ class Server:
             writer.transport.abort()
             return
         self._connections.add(writer)
+        writer.transport.set_write_buffer_limits(0)  # drained is: the kernel has it all, there is nothing to linger for
         try:
             while await self._exchange(reader, writer):
                 pass
@@ -143,7 +144,7 @@ class Server:
             pass  # the client has left, or is too slow
         finally:
             self._connections.discard(writer)
-            writer.close()
+            writer.transport.abort()
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """One query and its answer; whether another may follow. Some may have come already (RFC 7766, 6.2.1.1)."""
