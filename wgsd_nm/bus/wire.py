@@ -43,7 +43,7 @@ def peer_to_wire(peer: Peer) -> dict[str, Variant]:
 def peer_from_wire(value: Mapping[str, Any]) -> Peer:
     """One peer of GetPeers. What it does not know is left out, what is missing or wrong raises InvalidValue."""
     allowed_ips = value.get("AllowedIPs")
-    if not isinstance(allowed_ips, list):
+    if not isinstance(allowed_ips, list) or not all(isinstance(text, str) for text in allowed_ips):
         raise InvalidValue(f"the AllowedIPs of a peer are a list of texts, not {allowed_ips!a:.64}")
     return Peer(
         public_key=_key(_text(value, "PublicKey")),
@@ -95,9 +95,7 @@ def _endpoint(text: str) -> Endpoint | None:
 
 @lru_cache(maxsize=_TEXTS_KEPT)
 def _network(text: str) -> IPNetwork:
-    if isinstance(text, str):
-        try:
-            return ip_network(text)
-        except ValueError:
-            pass
-    raise InvalidValue(f"{shown(str(text))} is not an IP network: expected ADDRESS/LENGTH, like 192.0.2.0/24")
+    try:
+        return ip_network(text)
+    except ValueError:
+        raise InvalidValue(f"{shown(text)} is not an IP network: expected ADDRESS/LENGTH, like 192.0.2.0/24") from None
