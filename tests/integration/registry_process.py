@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The registry with a device from a table instead of the kernel's; all else is the real program.
+
+    python -m tests.integration.registry_process TABLE FLAG...
+
+The reader that it starts is this module again. It opens TABLE (JSON, rewritten by the test) while it still may, and
+appends a letter to TABLE.reads for each read.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import ip_network
+from pathlib import Path
+
+from wgsd_nm.core import errors
+from wgsd_nm.core.model import Device, Endpoint, Peer, PublicKey
+from wgsd_nm.registry import __main__, reader
+
+READER = "--as-reader"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Stands where `wgsd_nm.wireguard.WireGuard` stands."""
+
+    file: int
+    reads: int
+
+    def read(self, interface: str) -> Device:
+        fcntl.flock(self.file, fcntl.LOCK_SH)
+        table = json.loads(os.pread(self.file, 1 << 24, 0))
+        fcntl.flock(self.file, fcntl.LOCK_UN)
+        os.write(self.reads, b".")
+        if "error" in table:
+            raise getattr(errors, table["error"])(f"{table['error']}: {interface}")
+        return Device(interface, None, 51820, 0, tuple(Table._peer(row) for row in table["peers"]))
+
+    @staticmethod
+    def _peer(row: Mapping[str, str]) -> Peer:
+        endpoint = Endpoint.parse(row["endpoint"]) if row["endpoint"] else None
+        return Peer(PublicKey.parse(row["key"]), endpoint, allowed_ips=(ip_network(row["allowed"]),))
+
+    def close(self) -> None:
+        pass
+
+
+def main() -> int:
+    if sys.argv[1] != READER:
+        path = sys.argv[1]
+        command = (sys.executable, "-m", "tests.integration.registry_process", READER, path)
+        return __main__.main(sys.argv[2:], reader=command)
+    path = sys.argv[2]
+    table = Table(os.open(path, os.O_RDONLY), os.open(f"{path}.reads", os.O_WRONLY | os.O_APPEND | os.O_CREAT))
+    Path(f"{path}.pid").write_text(str(os.getpid()))
+    return reader.main(sys.argv[3:], connect=lambda: table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

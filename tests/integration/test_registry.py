@@ -1,0 +1,321 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The registry's two processes on loopback: what they may, what they answer, and how each ends with the other."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Self
+
+import dns.message
+import dns.query
+import pytest
+from dns.rcode import NOERROR, NXDOMAIN, REFUSED, SERVFAIL
+
+from wgsd_nm.core.dnssd import instance_name, parse_zone
+from wgsd_nm.core.model import PublicKey
+from wgsd_nm.registry.content import MAX_AGE
+from wgsd_nm.registry.privileges import CAP_NET_ADMIN
+
+ROOT = Path(__file__).parents[2]
+PORT = 53530
+ZONE = parse_zone("wg.example.com")
+ALICE = PublicKey(b"a" * 32)
+BOB = PublicKey(b"b" * 32)
+DEADLINE = 20.0
+"""Seconds after which what a test waits for has failed to come."""
+
+
+def until(true: Callable[[], object], what: str) -> None:
+    """Wait for what no file descriptor tells of."""
+    end = time.monotonic() + DEADLINE
+    while not true():
+        assert time.monotonic() < end, f"{what} did not come"
+        select.select((), (), (), 0.01)
+
+
+def status(pid: int) -> dict[str, str]:
+    """/proc/PID/status (proc(5))."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def running(pid: int) -> bool:
+    try:
+        return not status(pid)["State"].startswith("Z")
+    except FileNotFoundError:
+        return False
+
+
+class Registry:
+    """A registry over a table, at a loopback address of its own."""
+
+    def __init__(self, directory: Path) -> None:
+        octets = secrets.token_bytes(3)
+        self.address = f"127.{octets[0]}.{octets[1]}.{octets[2] | 1}"
+        self._path = directory / "table"
+        self._path.write_text("")
+        self.process: subprocess.Popen[str] | None = None
+        self.peers({})
+
+    def peers(self, endpoints: dict[PublicKey, str]) -> None:
+        rows = [{"key": str(key), "endpoint": text, "allowed": "10.0.0.1/32"} for key, text in endpoints.items()]
+        self._write({"peers": rows})
+
+    def error(self, name: str) -> None:
+        self._write({"error": name})
+
+    def _write(self, table: object) -> None:
+        with self._path.open("r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            file.write(json.dumps(table).encode())
+            file.truncate()
+
+    @property
+    def reads(self) -> int:
+        return len(Path(f"{self._path}.reads").read_bytes())
+
+    @property
+    def reader(self) -> int:
+        return int(Path(f"{self._path}.pid").read_text())
+
+    def start(self, *flags: str) -> Self:
+        """Returns when it answers."""
+        self.launch(*flags)
+        self.line("answering for wg.example.com. with the peers of wg0")
+        return self
+
+    def launch(self, *flags: str) -> None:
+        """Does not wait for anything."""
+        self.process = self._spawn(*self.flags, *flags)
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        return ("--device", "wg0", "--zone", "wg.example.com", "--listen", f"{self.address}:{PORT}")
+
+    def fail(self, *flags: str) -> tuple[int, str]:
+        """Started with these flags it ends by itself: its exit status and what it said."""
+        self.process = self._spawn(*flags)
+        _, said = self.process.communicate(timeout=DEADLINE)
+        return self.process.returncode, said
+
+    def _spawn(self, *flags: str) -> subprocess.Popen[str]:
+        command = (sys.executable, "-m", "tests.integration.registry_process", str(self._path), *flags)
+        return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+
+    def line(self, start: str) -> str:
+        """The next line that it says, which begins like this."""
+        assert self.process is not None
+        assert self.process.stderr is not None
+        line = self.process.stderr.readline()
+        assert line.startswith(f"wgsd-nm-registry: {start}"), line
+        return line
+
+    def end(self) -> int:
+        """Its exit status, when it has ended."""
+        assert self.process is not None
+        return self.process.wait(DEADLINE)
+
+    def close(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.communicate()
+
+    def ask(self, name: object, rdtype: str, *, tcp: bool = False) -> dns.message.Message:
+        ask = dns.query.tcp if tcp else dns.query.udp
+        return ask(dns.message.make_query(str(name), rdtype), self.address, port=PORT, timeout=5)
+
+    def port_of(self, key: PublicKey) -> int:
+        """The port of a peer's endpoint, 0 where none is known."""
+        answer = self.ask(instance_name(key, ZONE), "SRV").answer
+        return int(answer[0][0].port) if answer else 0
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[Registry]:
+    made = Registry(tmp_path)
+    yield made
+    made.close()
+
+
+def test_peers_are_found_over_udp_and_tcp(registry: Registry) -> None:
+    registry.peers({ALICE: "192.0.2.1:51820", BOB: ""})
+    registry.start()
+    for tcp in (False, True):
+        reply = registry.ask(instance_name(ALICE, ZONE), "SRV", tcp=tcp)
+        assert reply.answer[0][0].port == 51820
+        assert [str(rrset[0]) for rrset in reply.additional] == [
+            "192.0.2.1",
+            f'"txtvers=1" "pub={ALICE}" "allowed=10.0.0.1/32"',
+        ]
+        browse = registry.ask("_wireguard._udp.wg.example.com", "PTR", tcp=tcp)
+        assert [record.target for record in browse.answer[0]] == [instance_name(ALICE, ZONE)]
+        assert registry.ask("nobody.wg.example.com", "SRV", tcp=tcp).rcode() == NXDOMAIN
+
+
+def test_an_answer_is_never_older_than_promised(registry: Registry) -> None:
+    registry.peers({ALICE: "192.0.2.1:1"})
+    registry.start()
+    assert registry.port_of(ALICE) == 1
+    for port in (2, 3, 4):
+        registry.peers({ALICE: f"192.0.2.1:{port}"})
+        changed = time.monotonic()
+        asked = changed
+        while registry.port_of(ALICE) != port:
+            assert asked < changed + MAX_AGE
+            asked = time.monotonic()
+
+
+def test_the_device_is_read_for_queries_only_and_at_most_four_times_a_second(registry: Registry) -> None:
+    registry.start()
+    assert registry.reads == 1
+    for _ in range(3):
+        assert registry.ask("www.example.com", "A").rcode() == REFUSED
+    assert registry.reads == 1
+    began = time.monotonic()
+    queries = 0
+    while time.monotonic() < began + 1:
+        assert registry.ask("wg.example.com", "SOA").rcode() == NOERROR
+        queries += 1
+    took = time.monotonic() - began
+    assert 2 <= registry.reads <= 2 + took / MAX_AGE
+    assert queries > registry.reads
+
+
+def test_a_device_that_is_missing_is_waited_for(registry: Registry) -> None:
+    registry.error("NoSuchDevice")
+    registry.launch()
+    registry.line("answering SERVFAIL until this ends: NoSuchDevice: wg0")
+    registry.line("answering for wg.example.com.")
+    assert registry.ask(instance_name(ALICE, ZONE), "SRV").rcode() == SERVFAIL
+    registry.line("answering SERVFAIL: NoSuchDevice: wg0")
+    registry.peers({ALICE: "192.0.2.1:7"})
+    until(lambda: registry.port_of(ALICE) == 7, "the device")
+    registry.line("wg0 can be read again")
+    registry.error("DeviceError")
+    until(lambda: registry.ask("wg.example.com", "SOA").rcode() == SERVFAIL, "the failure")
+    registry.line("answering SERVFAIL: DeviceError: wg0")
+
+
+def test_a_missing_permission_ends_it_with_a_line(registry: Registry) -> None:
+    registry.error("NotPermitted")
+    assert registry.fail(*registry.flags) == (1, "wgsd-nm-registry: NotPermitted: wg0\n")
+
+
+def test_neither_process_keeps_a_privilege_that_it_does_not_need(registry: Registry) -> None:
+    registry.start()
+    assert registry.process is not None
+    assert registry.port_of(ALICE) == 0
+    as_root = os.geteuid() == 0
+    for pid, capabilities in ((registry.process.pid, 0), (registry.reader, 1 << CAP_NET_ADMIN if as_root else 0)):
+        said = status(pid)
+        for name in ("CapEff", "CapPrm"):
+            assert int(said[name], 16) == capabilities, name
+        for name in ("CapInh", "CapAmb"):
+            assert int(said[name], 16) == 0, name
+        assert said["NoNewPrivs"] == "1"
+        assert said["Threads"] == "1"
+        uids = said["Uid"].split()
+        assert len(set(uids)) == 1
+        if as_root:
+            assert uids[0] != "0"
+            assert said["Gid"].split()[0] != "0"
+            assert said["Groups"] == ""
+            assert int(said["CapBnd"], 16) == 0
+
+
+def test_no_internet_socket_is_open_in_the_reader(registry: Registry) -> None:
+    registry.start()
+    assert registry.process is not None
+
+    def sockets(pid: int) -> set[str]:
+        targets = (str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir())
+        return {target.removeprefix("socket:[").removesuffix("]") for target in targets if target.startswith("socket:")}
+
+    tables = (Path(f"/proc/net/{name}").read_text().splitlines()[1:] for name in ("udp", "tcp", "udp6", "tcp6"))
+    internet = {line.split()[9] for table in tables for line in table}
+    assert len(sockets(registry.process.pid) & internet) == 2
+    assert len(sockets(registry.reader)) == 1
+    assert not sockets(registry.reader) & internet
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_both(registry: Registry, number: signal.Signals) -> None:
+    registry.start()
+    assert registry.process is not None
+    reader = registry.reader
+    registry.process.send_signal(number)
+    assert registry.end() == 0
+    assert not running(reader)
+
+
+def test_the_reader_ends_with_a_killed_server(registry: Registry) -> None:
+    registry.start()
+    assert registry.process is not None
+    reader = registry.reader
+    registry.process.kill()
+    registry.end()
+    until(lambda: not running(reader), "the reader's end")
+
+
+def test_the_server_ends_with_a_killed_reader(registry: Registry) -> None:
+    registry.start()
+    os.kill(registry.reader, signal.SIGKILL)
+    assert registry.end() == 1
+    registry.line("the registry's reader has ended")
+
+
+def test_a_reader_that_cannot_start_ends_it(registry: Registry, tmp_path: Path) -> None:
+    (tmp_path / "table").unlink()
+    code, said = registry.fail(*registry.flags)
+    assert code == 1
+    assert said.endswith("wgsd-nm-registry: the registry's reader has ended\n")
+
+
+def test_a_taken_port_is_named(registry: Registry) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind((registry.address, PORT))
+        code, said = registry.fail(*registry.flags)
+    assert code == 1
+    assert said.count("\n") == 1
+    assert said.startswith(f"wgsd-nm-registry: UDP port {PORT} of {registry.address} is taken by another program")
+
+
+def test_the_configuration_can_be_checked(registry: Registry, tmp_path: Path) -> None:
+    file = tmp_path / "registry.toml"
+    file.write_text('device = "wg0"\nzone = "wg.example.com"\nlisten = ["192.0.2.53"]\n')
+    code, said = registry.fail("--config", str(file), "--check")
+    assert (code, said.count("nothing is wrong")) == (0, 1)
+    file.write_text(file.read_text() + "ttl = 5\n")
+    code, said = registry.fail("--config", str(file), "--check")
+    assert (code, said) == (2, f"wgsd-nm-registry: {file}: 'ttl' is not known: expected device, zone, listen, user\n")
+
+
+@pytest.mark.parametrize(
+    ("flags", "complaint"),
+    [
+        (("--zone", "wg.local"), "the command line: zone: 'wg.local' cannot be a zone"),
+        (("--device", "wg/0"), "the command line: device: 'wg/0' is not a network interface name"),
+        (("--listen", "wg0"), "the command line: listen: 'wg0' is not an address to listen at"),
+        (("--user", "no such user"), "there is no user 'no such user' here"),
+        (("--user", "root"), "'root' is root"),
+        (("--config", "/nonexistent.toml"), "/nonexistent.toml cannot be read: No such file or directory"),
+    ],
+)
+def test_wrong_flags_are_refused_with_a_line(registry: Registry, flags: tuple[str, ...], complaint: str) -> None:
+    good = {"--device": "wg0", "--zone": "wg.example.com", "--listen": "192.0.2.53"}
+    good.update({flags[0]: flags[1]})
+    code, said = registry.fail(*(word for flag in good.items() for word in flag))
+    assert code == 2
+    assert said.count("\n") == 1
+    assert said.startswith(f"wgsd-nm-registry: {complaint}")
