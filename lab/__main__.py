@@ -10,6 +10,8 @@ import sys
 import tempfile
 import termios
 import tty
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from lab import cache, host, job
@@ -41,12 +43,20 @@ def _run(options: argparse.Namespace) -> int:
         share = Path(options.share).resolve()
         share.mkdir(parents=True, exist_ok=True)
         return job.run(files, kind, options.command, share, options.timeout)
-    with tempfile.TemporaryDirectory(prefix="lab-share-") as name:
-        share = Path(name)
+    with _temporary_share() as share:
         status = job.run(files, kind, options.command, share, options.timeout)
         if status and any((share / "out").iterdir()):
             _keep(share / "out")
         return status
+
+
+@contextmanager
+def _temporary_share() -> Iterator[Path]:
+    """A folder that the guest's ordinary user may enter, too."""
+    with tempfile.TemporaryDirectory(prefix="lab-share-") as name:
+        share = Path(name)
+        share.chmod(0o755)
+        yield share
 
 
 def _keep(results: Path) -> None:
@@ -65,8 +75,8 @@ def _shell(options: argparse.Namespace) -> int:
     before = termios.tcgetattr(sys.stdin)
     tty.setraw(sys.stdin)
     try:
-        with tempfile.TemporaryDirectory(prefix="lab-share-") as share:
-            return job.run(files, kind, command, Path(share), options.timeout, stdin=sys.stdin.fileno())
+        with _temporary_share() as share:
+            return job.run(files, kind, command, share, options.timeout, stdin=sys.stdin.fileno())
     finally:
         termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
 

@@ -63,9 +63,7 @@ def _complete(files: Path, kinds: tuple[Kind, ...]) -> bool:
 
 def _build_image(suite: str, files: Path) -> None:
     if importlib.util.find_spec("pip") is None:
-        raise LabError(
-            f"{sys.executable} has no pip; run the lab with the Python of the virtual environment (make setup)"
-        )
+        raise LabError(f"{sys.executable} has no pip; use the Python of the virtual environment (make setup)")
     building = home() / f"building-{suite}"
     command = [*namespace_prefix(), sys.executable, "-m", "lab.image", suite, str(building)]
     if subprocess.run(command, cwd=REPOSITORY, check=False).returncode:
