@@ -27,15 +27,16 @@ from bench.figure import report
 from wgsd_nm.core.model import ChangeResult, Endpoint, EndpointChange, PublicKey
 from wgsd_nm.wireguard import WireGuard
 
-DEVICE = "wgbench"
 ROUNDS = 9
 GOAL = 2.5
 
 
-def make_device(peers: int) -> list[PublicKey]:
-    """A new WireGuard device with so many peers, each with an endpoint, a keepalive and two allowed IPs."""
-    subprocess.run(["ip", "link", "delete", DEVICE], check=False, stderr=subprocess.DEVNULL)
-    subprocess.run(["ip", "link", "add", DEVICE, "type", "wireguard"], check=True)
+def make_device(name: str, peers: int) -> list[PublicKey]:
+    """A new WireGuard device with so many peers, each with an endpoint, a keepalive and two allowed IPs.
+
+    It is left to the end of the machine: the kernel needs 20 ms to remove a peer there.
+    """
+    subprocess.run(["ip", "link", "add", name, "type", "wireguard"], check=True)
     keys = [PublicKey(os.urandom(32)) for _ in range(peers)]
     with tempfile.NamedTemporaryFile("w") as settings:
         for number, key in enumerate(keys):
@@ -45,7 +46,7 @@ def make_device(peers: int) -> list[PublicKey]:
                 f"AllowedIPs={address}/32, fd00::{number:x}/128\n"
             )
         settings.flush()
-        subprocess.run(["wg", "setconf", DEVICE, settings.name], check=True)
+        subprocess.run(["wg", "setconf", name, settings.name], check=True)
     return keys
 
 
@@ -72,34 +73,36 @@ def run(command: list[str]) -> None:
 
 
 def measure_read(wireguard: WireGuard, peers: int) -> float:
-    make_device(peers)
+    name = f"wgread{peers}"
+    make_device(name, peers)
 
     def ours() -> None:
-        if len(wireguard.read(DEVICE).peers) != peers:
+        if len(wireguard.read(name).peers) != peers:
             raise AssertionError("peers are missing")
 
-    return quotient(lambda _: ours, lambda _: partial(run, ["wg", "show", DEVICE, "dump"]))
+    return quotient(lambda _: ours, lambda _: partial(run, ["wg", "show", name, "dump"]))
 
 
 def measure_set(wireguard: WireGuard, peers: int) -> float:
-    keys = make_device(peers)
+    name = f"wgset{peers}"
+    keys = make_device(name, peers)
 
     def ours(number: int) -> Callable[[], None]:
         address = IPv4Address("198.51.100.1") + number
         changes = [
             EndpointChange(peer.public_key, peer.endpoint, Endpoint(address, 1024 + place))
-            for place, peer in enumerate(wireguard.read(DEVICE).peers)
+            for place, peer in enumerate(wireguard.read(name).peers)
         ]
 
         def action() -> None:
-            if set(wireguard.set_endpoints(DEVICE, changes).values()) != {ChangeResult.CHANGED}:
+            if set(wireguard.set_endpoints(name, changes).values()) != {ChangeResult.CHANGED}:
                 raise AssertionError("peers were not written")
 
         return action
 
     def theirs(number: int) -> Callable[[], None]:
         peers = (["peer", str(key), "endpoint", f"203.0.113.{number}:{place}"] for place, key in enumerate(keys, 1024))
-        return partial(run, ["wg", "set", DEVICE, *chain.from_iterable(peers)])
+        return partial(run, ["wg", "set", name, *chain.from_iterable(peers)])
 
     return quotient(ours, theirs)
 
