@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """dbus-next 0.2.3 with its defects cured: one connection to one bus. Nothing else imports that library.
 
-It knows nothing of match rules, names and objects. dbus-next finds the bus, authenticates, checks names and writes;
-reading, and the values in a message, are our own (message.py, marshal.py). The library has had no release since 2021,
+It knows nothing of match rules, names and objects. dbus-next finds the bus, authenticates and writes; the messages and
+what is in them are our own (message.py, marshal.py). The library has had no release since 2021,
 and this is what is wrong in it and would harm a daemon; each has its test in tests/integration/test_bus_backend.py:
 
 * a full socket buffer (EAGAIN) ended the connection           -> _PatientSocket
 * a hang-up during authentication froze the process for good   -> _Connection._auth_readline
 * an error in reply to Hello was taken for our own name        -> _Connection._receive
 * an unknown header field or a bad name ended the connection   -> message.py
+* a name with a line feed at its end passed for one, and made the bus end the connection -> message.py
 * a NUL in a text made the bus end the connection              -> marshal.py
 * sockets stayed open after the end                            -> _Connection._finalize
 * a blocking connect() in the constructor                      -> _Connection._setup_socket
@@ -29,12 +30,12 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final, Self
+from typing import Final, Self
 from urllib.parse import quote
 
 from wgsd_nm.bus.marshal import Malformed, marshal
 from wgsd_nm.bus.message import Flag, Kind, Message, Splitter, frame
-from wgsd_nm.core.errors import BusLost, InvalidValue
+from wgsd_nm.core.errors import BusLost
 
 VERSION: Final = "0.2.3"
 CONNECT_TIMEOUT: Final = 10.0
@@ -70,9 +71,7 @@ with _library():
     from dbus_next.__version__ import __version__ as _version
     from dbus_next.aio.message_bus import MessageBus, _MessageWriter
     from dbus_next.auth import AuthExternal
-    from dbus_next.constants import MessageFlag, MessageType
     from dbus_next.errors import AuthError
-    from dbus_next.message import Message as LibraryMessage
 
 
 def _assert_library() -> None:
@@ -81,8 +80,7 @@ def _assert_library() -> None:
         raise ImportError(f"wgsd-nm needs dbus-next {VERSION} exactly, not {_version}: install dbus-next=={VERSION}")
     inside = {
         MessageBus: ("_setup_socket", "_auth_readline", "_authenticate", "_message_reader", "_finalize", "next_serial"),
-        _MessageWriter: ("schedule_write", "write_callback", "buffer_message"),
-        LibraryMessage: ("_marshall",),
+        _MessageWriter: ("schedule_write", "write_callback"),
         AuthExternal: ("_authentication_start", "_receive_line"),
     }
     missing = [f"{cls.__name__}.{name}" for cls, names in inside.items() for name in names if not hasattr(cls, name)]
@@ -115,17 +113,6 @@ class _PatientSocket:
             return 0
         self.sent += sent
         return sent
-
-
-class _Outgoing(LibraryMessage):
-    """A message to send. The library checks the names in it; the values are already marshalled."""
-
-    def __init__(self, kind: Kind, flags: Flag, serial: int, signature: str, body: bytes, **names: Any) -> None:
-        super().__init__(message_type=MessageType(kind), flags=MessageFlag(flags), serial=serial, **names)
-        self.octets = frame(kind, flags, serial, signature=signature, body=body, **names)
-
-    def _marshall(self, negotiate_unix_fd: bool = False) -> bytes:  # noqa: ARG002  # the library's signature
-        return self.octets
 
 
 class _Connection(MessageBus):
@@ -193,19 +180,23 @@ class _Connection(MessageBus):
         else:
             on_hello(None, ConnectionError(f"the bus refused us: {message.error_name}"))
 
-    def write(self, message: _Outgoing) -> None:
+    def write(self, octets: bytes) -> None:
         """Queues it; the connection ends if the bus does not read."""
         if self._queued - self.patient.sent > MAX_UNSENT:
             self._finalize(ConnectionError("the bus does not read what it is sent"))
             raise BusLost("the message bus does not read what it is sent")
-        self._queued += len(message.octets)
-        self._writer.schedule_write(message)
+        self._queued += len(octets)
+        self._enqueue(octets, None)
+
+    def _enqueue(self, octets: bytes, sent: asyncio.Future[None] | None) -> None:
+        """For the library's writer, past its own marshalling; the list is of file descriptors."""
+        self._writer.messages.put_nowait((octets, [], sent))
+        self._writer.schedule_write()
 
     async def drain(self) -> None:
         """Returns when all that was queued is sent, or the connection has ended."""
         sent: asyncio.Future[None] = self._loop.create_future()
-        self._writer.messages.put_nowait((b"", [], sent))
-        self._writer.schedule_write()
+        self._enqueue(b"", sent)
         try:
             await asyncio.wait([sent, self.ended], return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -250,7 +241,7 @@ class Link:
                 raise
         except TimeoutError as error:
             raise BusLost(f"the message bus at {address} did not answer within {CONNECT_TIMEOUT:g} s") from error
-        except (OSError, EOFError, ValueError, AuthError) as error:
+        except (OSError, EOFError, ValueError, Malformed, AuthError) as error:
             raise BusLost(f"the message bus at {address} cannot be reached: {error}") from error
         return cls(connection)
 
@@ -283,23 +274,20 @@ class Link:
             raise BusLost("the connection to the message bus is down")
         body = marshal(signature, arguments)
         serial: int = self._connection.next_serial()
-        try:
-            message = _Outgoing(
-                kind,
-                flags,
-                serial,
-                signature,
-                body,
-                path=path,
-                interface=interface,
-                member=member,
-                error_name=error_name,
-                reply_serial=reply_serial,
-                destination=destination,
-            )
-        except (TypeError, ValueError) as error:
-            raise InvalidValue(f"a D-Bus message with that name or path cannot be sent: {error}") from error
-        self._connection.write(message)
+        octets = frame(
+            kind,
+            flags,
+            serial,
+            signature=signature,
+            body=body,
+            path=path,
+            interface=interface,
+            member=member,
+            error_name=error_name,
+            reply_serial=reply_serial,
+            destination=destination,
+        )
+        self._connection.write(octets)
         return serial
 
     async def drain(self) -> None:

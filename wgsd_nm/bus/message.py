@@ -7,6 +7,7 @@ ignored, as the specification says; a header or body that is not what it claims 
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,11 +15,19 @@ from enum import IntEnum, IntFlag
 from typing import Any, Final
 
 from wgsd_nm.bus.marshal import Malformed, Variant, marshal, read_all, unmarshal
+from wgsd_nm.core.errors import InvalidValue
+from wgsd_nm.core.model import shown
 
 MAX_MESSAGE: Final = 1 << 27
+MAX_NAME: Final = 255
 _VERSION: Final = 1
 _FIXED: Final = 16  # octets before the header fields: yyyyuu and the length of the fields
 _FIELDS: Final = "a(yv)"
+_MEMBER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_INTERFACE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)+")
+_BUS_NAME: Final = re.compile(
+    r"[A-Za-z_-][A-Za-z0-9_-]*(\.[A-Za-z_-][A-Za-z0-9_-]*)+|:[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+"
+)
 
 
 class Kind(IntEnum):
@@ -150,26 +159,28 @@ def frame(
     flags: Flag,
     serial: int,
     *,
-    path: str | None,
-    interface: str | None,
-    member: str | None,
-    error_name: str | None,
-    reply_serial: int | None,
-    destination: str | None,
-    signature: str,
-    body: bytes,
+    path: str | None = None,
+    interface: str | None = None,
+    member: str | None = None,
+    error_name: str | None = None,
+    reply_serial: int | None = None,
+    destination: str | None = None,
+    signature: str = "",
+    body: bytes = b"",
 ) -> bytes:
-    """A whole message to send. The names in it are taken as they are."""
+    """A whole message to send. Raises InvalidValue for a name that is none: the bus disconnects whoever sends one."""
     fields: list[tuple[Field, Variant]] = []
     if path:
         fields.append((Field.PATH, Variant("o", path)))
-    for field, text in (
-        (Field.INTERFACE, interface),
-        (Field.MEMBER, member),
-        (Field.ERROR_NAME, error_name),
-        (Field.DESTINATION, destination),
+    for field, text, name in (
+        (Field.INTERFACE, interface, _INTERFACE),
+        (Field.MEMBER, member, _MEMBER),
+        (Field.ERROR_NAME, error_name, _INTERFACE),
+        (Field.DESTINATION, destination, _BUS_NAME),
     ):
         if text:
+            if len(text) > MAX_NAME or not name.fullmatch(text):
+                raise InvalidValue(f"{shown(text)} cannot be the {field.name.lower()} of a D-Bus message")
             fields.append((field, Variant("s", text)))
     if reply_serial:
         fields.append((Field.REPLY_SERIAL, Variant("u", reply_serial)))
