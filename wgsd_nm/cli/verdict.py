@@ -17,9 +17,11 @@ from wgsd_nm.core.model import (
     EndpointChange,
     IPAddress,
     IPNetwork,
+    Network,
     Peer,
     PublicKey,
     Server,
+    Tunnel,
     endpoint_text,
 )
 from wgsd_nm.core.reason import of_failure, sentence
@@ -27,6 +29,9 @@ from wgsd_nm.core.reconcile import WHOLE, Ground
 
 ALIVE: Final = 135_000_000
 """Microseconds for which a handshake proves a path, as WireGuard's own reresolve-dns has it."""
+
+
+ANY_MARK: Final = 1
 
 
 class Result(StrEnum):
@@ -89,16 +94,22 @@ def judge(
     force: bool = False,
 ) -> list[Verdict]:
     """What to do with each peer, in the kernel's order. `now` is in microseconds since the epoch."""
-    prefixes = [prefix for peer in device.peers for prefix in peer.allowed_ips if prefix.prefixlen > WHOLE]
-    ground = Ground(
-        own=frozenset(), hosts=frozenset(), networks=tuple(prefixes), versions=frozenset((4, 6)), on_link=()
-    )
+    ground = _ground(device)
     return [
         Verdict(peer, Result.REGISTRY, "left alone: the registry is behind it", peer.endpoint)
         if peer.public_key == registry
         else _judge(peer, answers[peer.public_key], ground, now, force)
         for peer in device.peers
     ]
+
+
+def _ground(device: Device) -> Ground:
+    """What can be reached by what stands on the device alone: nothing inside its tunnel.
+
+    Routes are the administrator's here; a peer with all of the internet behind it has them, with or without a mark.
+    """
+    tunnel = Tunnel(device.interface, "", "", "", fwmark=device.fwmark or ANY_MARK)
+    return replace(Ground.of(Network(), tunnel, device.peers), versions=frozenset((4, 6)))
 
 
 def _judge(peer: Peer, answer: Advertisement | LookupFailed, ground: Ground, now: int, force: bool) -> Verdict:
