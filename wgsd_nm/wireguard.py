@@ -178,7 +178,7 @@ def _same(one: Endpoint | None, other: Endpoint | None) -> bool:
     """Whether the kernel would hold both alike: `%2` and `%eth0` may be the same scope."""
     if one == other:
         return True
-    if one is None or other is None or one.port != other.port or one.address.packed != other.address.packed:
+    if one is None or other is None or one.address.version != 6 or other.address.version != 6:
         return False
     try:
         return encode_endpoint(one) == encode_endpoint(other)

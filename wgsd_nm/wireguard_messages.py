@@ -100,7 +100,6 @@ def _interface_attribute(interface: str) -> bytes:
     return _attribute(WGDEVICE_A_IFNAME, parse_interface(interface).encode() + b"\0")
 
 
-_KEY_HEADER = _ATTRIBUTE.pack(_ATTRIBUTE.size + KEY_LENGTH, WGPEER_A_PUBLIC_KEY)
 _KEEPALIVE_1 = _attribute(WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL, _U16.pack(1))
 _NO_KEEPALIVE = _attribute(WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL, _U16.pack(0))
 _UPDATE_ONLY = _attribute(WGPEER_A_FLAGS, _U32.pack(WGPEER_F_UPDATE_ONLY))
@@ -149,13 +148,19 @@ def encode_poke(key: PublicKey, sockaddr: bytes | None, keepalive: int) -> bytes
     wg_set_device() works off the entries of a message in order and under one lock, and sends a keepalive packet when
     the interval leaves 0: so it goes to 0, to what it was or 1, and to 0 if it was that.
     """
-    peer = _KEY_HEADER + key.raw + _UPDATE_ONLY
-    first = peer + (b"" if sockaddr is None else _attribute(WGPEER_A_ENDPOINT, sockaddr)) + _NO_KEEPALIVE
-    poke = _ATTRIBUTE.pack(_ATTRIBUTE.size + len(first), _NESTED) + first
-    start = _ATTRIBUTE.pack(_ATTRIBUTE.size + len(peer) + len(_NO_KEEPALIVE), _NESTED) + peer
+    peer = key.raw + _UPDATE_ONLY
+    first = b"" if sockaddr is None else _attribute(WGPEER_A_ENDPOINT, sockaddr)
+    poke = _entry_header(len(first)), peer, first, _NO_KEEPALIVE, _entry_header(0), peer
     if keepalive:
-        return poke + start + _attribute(WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL, _U16.pack(keepalive))
-    return poke + start + _KEEPALIVE_1 + start + _NO_KEEPALIVE
+        return b"".join((*poke, _attribute(WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL, _U16.pack(keepalive))))
+    return b"".join((*poke, _KEEPALIVE_1, _entry_header(0), peer, _NO_KEEPALIVE))
+
+
+@lru_cache
+def _entry_header(extra: int) -> bytes:
+    """The headers of an entry and of the key in it; it has `extra` octets beside key, flags and keepalive."""
+    size = 2 * _ATTRIBUTE.size + KEY_LENGTH + len(_UPDATE_ONLY) + len(_NO_KEEPALIVE) + extra
+    return _ATTRIBUTE.pack(size, _NESTED) + _ATTRIBUTE.pack(_ATTRIBUTE.size + KEY_LENGTH, WGPEER_A_PUBLIC_KEY)
 
 
 def encode_set(interface: str, entries: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
