@@ -342,6 +342,8 @@ def test_nobody_can_exhaust_our_file_descriptors(session_bus: PrivateBus) -> Non
                 await received.until(lambda seen: any(each.signature == "" for each in from_us(seen)))
                 assert open_files() == before
             sender.disconnect()
+            for closable in (sender._stream, sender._sock):  # noqa: SLF001  # the library leaves them open
+                closable.close()
 
     run(main())
 
