@@ -13,6 +13,7 @@ from lab.world import Laptop, Nat, World
 from lab.world.report import collect
 
 GUEST_MARK = Path("/run/lab/job")
+WORLD = pytest.StashKey[World]()
 
 
 def pytest_sessionstart() -> None:
@@ -23,21 +24,23 @@ def pytest_sessionstart() -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
+    item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Beside a failure, show the state of the world at that moment."""
     report = yield
-    world = item.funcargs.get("world") if isinstance(item, pytest.Function) else None
-    if call.excinfo is not None and isinstance(world, World):
+    world = item.config.stash.get(WORLD, None)
+    if report.failed and world is not None:
         report.sections.append(("the world", collect(world.hosts, item.name)))
     return report
 
 
 @pytest.fixture(scope="session")
-def world() -> Iterator[World]:
+def world(pytestconfig: pytest.Config) -> Iterator[World]:
     """The internet with the registry and three routers of the usual kind."""
     with World() as made:
+        pytestconfig.stash[WORLD] = made
         yield made
+        del pytestconfig.stash[WORLD]
 
 
 @pytest.fixture(scope="session")
