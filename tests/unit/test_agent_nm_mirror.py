@@ -7,7 +7,7 @@ from ipaddress import ip_address, ip_interface
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit import nm_objects as nm
@@ -58,15 +58,26 @@ def test_objects_may_come_one_by_one_in_any_order() -> None:
     assert mirror.network() == nm.NETWORK
 
 
-@pytest.mark.parametrize("state", [0, 10, 40, 70, 90, 110, 120])
-@pytest.mark.parametrize("path", [nm.ETH0, nm.WG0])
-def test_only_an_activated_device_counts(path: str, state: int) -> None:
+@pytest.mark.parametrize("state", [0, 10, 40, 70, 110, 120])
+def test_a_device_that_is_not_up_does_not_count(state: int) -> None:
     mirror = filled()
-    assert mirror.changed(path, [names.NM_DEVICE, {"State": state}, []])
-    network = mirror.network()
-    assert not (network.uplinks if path == nm.ETH0 else network.tunnels)
-    mirror.changed(path, [names.NM_DEVICE, {"State": 100}, []])
+    assert mirror.changed(nm.ETH0, [names.NM_DEVICE, {"State": state}, []])
+    assert mirror.network() == replace(nm.NETWORK, uplinks=(), carrier=frozenset())
+    assert mirror.changed(nm.WG0, [names.NM_DEVICE, {"State": state}, []])
+    assert mirror.network() == replace(nm.NETWORK, uplinks=(), carrier=frozenset(), tunnels=())
+    for path in (nm.ETH0, nm.WG0):
+        mirror.changed(path, [names.NM_DEVICE, {"State": 100}, []])
     assert mirror.network() == nm.NETWORK
+
+
+@pytest.mark.parametrize("state", [80, 90])
+def test_an_uplink_counts_as_soon_as_it_can_be_used_and_a_tunnel_when_it_is_activated(state: int) -> None:
+    mirror = filled()
+    for path in (nm.ETH0, nm.WG0):
+        mirror.changed(path, [names.NM_DEVICE, {"State": state}, []])
+    assert mirror.network() == replace(nm.NETWORK, tunnels=())
+    mirror.changed(nm.ETH0, [names.NM_DEVICE, {"IpInterface": ""}, []])
+    assert mirror.network().uplinks == (), "a modem's interface is known no sooner"
 
 
 @pytest.mark.parametrize(
@@ -321,6 +332,7 @@ PATHS = st.sampled_from(sorted(nm.laptop()))
 CHANGES = st.tuples(PATHS, st.sampled_from(INTERFACES), st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=4))
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.lists(CHANGES, max_size=8))
 def test_whatever_comes_there_is_a_network_and_good_values_mend_it(
     changes: list[tuple[str, str, dict[str, Any]]],
@@ -338,6 +350,7 @@ def test_whatever_comes_there_is_a_network_and_good_values_mend_it(
     assert mirror.network() == nm.NETWORK
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.permutations(sorted(nm.laptop())), st.integers(0, 10))
 def test_signals_that_a_reply_contains_already_may_be_played_again(order: list[str], count: int) -> None:
     once, twice = filled(), filled()

@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, ip_address, ip_interface
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wgsd_nm.agent import nm_values as values
@@ -137,6 +137,7 @@ PLAIN = st.recursive(
 )
 
 
+@settings(deadline=None, max_examples=50)
 @given(PLAIN)
 def test_whatever_comes_is_decoded_or_refused(value: object) -> None:
     def complain(_: str) -> None:

@@ -18,9 +18,10 @@ _TIMEOUT: Final = 20.0
 class HelperClient:
     """Helper1 on the system bus; the bus starts it when it is not running.
 
-    The methods raise AccessDenied (polkit, the profile's permissions or helper.toml do not admit us), NoSuchDevice,
-    NotWireGuard, NotPermitted (the helper lacks CAP_NET_ADMIN), ServiceUnavailable (not installed), CallTimedOut,
-    BusLost, and CallFailed for anything else, also for a reply that makes no sense.
+    The methods raise AccessDenied (the profile's permissions, helper.toml or polkit do not admit us),
+    InteractionRequired (polkit would ask for a password), NoSuchDevice, NotWireGuard, NotPermitted (the helper lacks
+    CAP_NET_ADMIN), ServiceUnavailable (it is not installed), CallTimedOut, BusLost, InvalidArguments, and CallFailed for
+    anything else, also for a reply that makes no sense.
     """
 
     def __init__(self, bus: Bus) -> None:
@@ -33,7 +34,7 @@ class HelperClient:
             return tuple(wire.peer_from_wire(_dictionary(entry)) for entry in _only(reply, list))
 
     async def set_endpoints(self, interface: str, changes: Sequence[EndpointChange]) -> dict[PublicKey, ChangeResult]:
-        """Set the endpoints whose expected one is in use, and poke. Raises InvalidValue for a key named twice."""
+        """Set the endpoints whose expected one is in use, and poke. A key that comes twice is InvalidArguments."""
         reply = await self._call("SetEndpoints", "sa(sss)", interface, [wire.change_to_wire(each) for each in changes])
         with _understood("SetEndpoints"):
             return {PublicKey.parse(key): ChangeResult(result) for key, result in _only(reply, dict).items()}

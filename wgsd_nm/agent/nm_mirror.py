@@ -20,7 +20,8 @@ from wgsd_nm.core.model import Connectivity, IPInterface, Network, PublicKey, Tu
 
 _R = TypeVar("_R")
 
-_ACTIVATED: Final = 100  # NM_DEVICE_STATE_ACTIVATED
+_IP_CHECK: Final = 80  # NM_DEVICE_STATE_IP_CHECK and so on
+_ACTIVATED: Final = 100
 _TUN: Final = 16  # NM_DEVICE_TYPE_TUN and so on
 _DUMMY: Final = 22
 _WIREGUARD: Final = 29
@@ -223,22 +224,29 @@ class Mirror:
         return unread
 
     def network(self) -> Network:
-        """What all this comes to."""
+        """What all this comes to.
+
+        An uplink counts from IP_CHECK on: its addresses and routes are in place, and what NetworkManager still waits
+        for, the dispatcher, takes longer than all before. A tunnel counts when it is activated: the helper lets nobody
+        at it sooner.
+        """
         manager = self._find(names.NM_PATH, names.NM, _Manager)
         uplinks: list[tuple[tuple[bool, int, str], Uplink]] = []
         tunnels: list[Tunnel] = []
         carrier: set[str] = set()
         for path, device in self._each(names.NM_DEVICE, _Device):
             active = self._find(device.active, names.NM_ACTIVE, _Active)
-            if device.state != _ACTIVATED or active is None:
+            activated = device.state == _ACTIVATED
+            name = device.ip_interface or (device.interface if activated else "")
+            if active is None or not name or not _IP_CHECK <= device.state <= _ACTIVATED:
                 continue
             try:
-                interface = parse_interface(device.ip_interface or device.interface)
+                interface = parse_interface(name)
             except InvalidValue as error:
                 self._complain_of(path, str(error))
                 continue
             if device.type == _WIREGUARD:
-                tunnel = self._tunnel(path, interface, device, active)
+                tunnel = self._tunnel(path, interface, device, active) if activated else None
                 tunnels += () if tunnel is None else (tunnel,)
             elif (uplink := self._uplink(interface, device, active)) is not None:
                 uplinks.append(((not uplink.gateways, uplink.metric, interface), uplink))
@@ -269,7 +277,7 @@ class Mirror:
         )
 
     def _tunnel(self, path: str, interface: str, device: _Device, active: _Active) -> Tunnel | None:
-        """None while the profile, or the device's own interface, is not known."""
+        """None while its profile is not known."""
         wireguard = self._find(path, names.NM_WIREGUARD, _WireGuard)
         profile = self._profiles.get(active.profile)
         if wireguard is None or profile is None:
