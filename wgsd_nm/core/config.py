@@ -24,6 +24,7 @@ from wgsd_nm.core.model import Endpoint, PublicKey, Server, Tunnel, shown
 
 AUTO: Final = "auto"
 MAX_REGISTRIES: Final = 8
+DNS_PORT: Final = 53
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ def parse(text: str, source: str) -> Config:
     """Raises ConfigError: file, key, what was expected."""
     try:
         tree = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also numbers and nesting beyond what Python takes
         raise ConfigError(f"{source}: not TOML: {error}") from error
     return _Reader(source).config(tree)
 
@@ -147,12 +148,11 @@ class _Reader:
 def parse_server(text: str) -> Server:
     """A DNS server from ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT. Raises InvalidValue."""
     try:
-        return Server(ip_address(text))
-    except ValueError:
-        pass
-    try:
-        endpoint = Endpoint.parse(text)
-        if endpoint.port == 0:
+        try:
+            endpoint = Endpoint(ip_address(text), DNS_PORT)
+        except ValueError:
+            endpoint = Endpoint.parse(text)
+        if endpoint.port == 0 or endpoint.address.is_unspecified or endpoint.address.is_multicast:
             raise InvalidValue
     except InvalidValue:
         raise InvalidValue(

@@ -53,7 +53,9 @@ from wgsd_nm.core.model import (
     ChangeResult,
     Connectivity,
     EndpointChange,
+    IPNetwork,
     Network,
+    Peer,
     PublicKey,
     Tunnel,
     Uplink,
@@ -132,7 +134,7 @@ class _Turn:
             case EndpointsSet():
                 self._endpoints_set(event)
             case SetFailed(interface, error):
-                self._helper_failed(interface, error, writing=False)
+                self._set_failed(interface, error)
             case RefreshRequested(token, interface):
                 self._refresh_requested(token, interface)
             case TimePassed():
@@ -151,15 +153,7 @@ class _Turn:
         before, could_work = self.watch.network, may_work(self.watch)
         self.watch = replace(self.watch, network=network)
         moved = _path(network) != _path(before) or bool(network.carrier - before.carrier)
-        if moved:
-            self.actions.append(ForgetServers())
-        new = self._adopt_tunnels()
-        recovered = network.connectivity > before.connectivity or not could_work
-        for interface in self.watch.tunnels:
-            if moved and interface not in new:
-                self._path_changed(interface)
-            elif recovered and interface not in new:
-                self._begin_anew(interface)
+        self._adopt_tunnels(moved=moved, resumed=not could_work, hint=network.connectivity > before.connectivity)
 
     def _woke(self) -> None:
         self.actions.append(ForgetServers())
@@ -172,8 +166,9 @@ class _Turn:
         became = active and not self.watch.seat_active
         self.watch = replace(self.watch, seat_active=active)
         if became:
+            self.actions.append(ForgetServers())
             for interface in self.watch.tunnels:
-                self._start_pass(interface)
+                self._begin_anew(interface)
 
     def _refresh_requested(self, token: int, interface: str) -> None:
         interfaces = frozenset([interface] if interface else self.watch.tunnels)
@@ -202,9 +197,12 @@ class _Turn:
             return ServiceUnavailable("the network wants a login first (captive portal)")
         return None
 
-    def _adopt_tunnels(self) -> set[str]:
-        """Keep the watches of tunnels that stay, make those of new ones and start their first pass; return the new."""
-        config, network = self.watch.config, self.watch.network
+    def _adopt_tunnels(self, *, moved: bool = False, resumed: bool = False, hint: bool = False) -> None:
+        """Keep the watches of tunnels that stay, make those of new ones, and start the passes that this calls for.
+
+        What is under way for a tunnel that has gone, or whose device was made anew, tells nothing about the new one.
+        """
+        config, network, former = self.watch.config, self.watch.network, {**self.watch.gone, **self.watch.tunnels}
         kept: dict[str, TunnelWatch] = {}
         new: set[str] = set()
         for tunnel in network.tunnels:
@@ -216,24 +214,38 @@ class _Turn:
                 new.add(tunnel.interface)
                 old = None
             kept[tunnel.interface] = _adopted(old, tunnel, settings, network.uplinks)
-        self.watch = replace(self.watch, tunnels=kept)
-        for waiting in self.watch.waiting:
-            self._waited(waiting.interfaces - kept.keys(), None)
-        for interface in new:
-            self._path_changed(interface)
-        return new
+        for interface in new & former.keys():
+            reading_since = None if former[interface].reading_since is None else -inf
+            kept[interface] = replace(kept[interface], reading_since=reading_since, writing=former[interface].writing)
+        gone = {
+            interface: replace(tunnel, pending={})
+            for interface, tunnel in former.items()
+            if interface not in kept and tunnel.at_work
+        }
+        abandoned = any(former[interface].pending for interface in former.keys() - (kept.keys() - new))
+        self.watch = replace(self.watch, tunnels=kept, gone=gone)
+        self._waited(former.keys() - kept.keys(), None)
+        if moved or resumed or abandoned:
+            self.actions.append(ForgetServers())
+        for interface, watched in kept.items():
+            if moved or interface in new:
+                self._path_changed(interface)
+            elif resumed or (abandoned and watched.pending):
+                self._begin_anew(interface)
+            elif hint:
+                self._start_pass(interface)
 
     # --- passes ------------------------------------------------------------------------------------------------------
 
     def _path_changed(self, interface: str) -> None:
-        """Evidence against every peer's path; all are poked in the pass that follows."""
+        """Evidence against every peer's path; all are poked in the pass that follows. What the NAT gave us is void."""
         peers = {
             key: replace(
                 peer, evidence=peer.evidence.against(self.now), poke_due=True, rounds=0, trying_since=None, trial=None
             )
             for key, peer in self.watch.tunnels[interface].peers.items()
         }
-        self._update(interface, peers=peers)
+        self._update(interface, peers=peers, public_endpoint=None)
         self._begin_anew(interface)
 
     def _begin_anew(self, interface: str) -> None:
@@ -283,40 +295,56 @@ class _Turn:
     # --- asking ------------------------------------------------------------------------------------------------------
 
     def _read(self, interface: str) -> None:
-        """A reading asked for while one is under way begins when that one has ended."""
+        """A reading asked for while an earlier one is under way begins when that one has ended."""
         tunnel = self.watch.tunnels[interface]
         if tunnel.reading_since is None:
             self._update(interface, reading_since=self.now)
             self.actions.append(ReadPeers(interface))
-        else:
+        elif tunnel.reading_since < self.now:
             self._update(interface, next_check=self.now)
+
+    def _read_again(self, tunnel: TunnelWatch) -> bool:
+        """Whether a reading was asked for while the one that ended now was under way."""
+        asked_at = tunnel.reading_since
+        return asked_at is not None and asked_at < tunnel.next_check <= self.now and may_work(self.watch)
 
     def _look_up(self, interface: str, keys: Iterable[PublicKey]) -> None:
         tunnel = self.watch.tunnels[interface]
         discovery = tunnel.discovery
         asked = tuple(sorted(key for key in keys if key not in tunnel.pending))
-        if not discovery.servers or not asked:
+        if not asked:
             return
         peers = dict(tunnel.peers)
         for key in asked:
             if key != tunnel.tunnel.public_key:
                 peers[key] = replace(peers.get(key) or PeerWatch(key), next_lookup=None)
+        if not discovery.servers:
+            self._update(interface, peers=peers)
+            return
         pending = {**tunnel.pending, **dict.fromkeys(asked, len(discovery.servers))}
         self._update(interface, peers=peers, pending=pending)
         self.actions.append(LookUp(interface, discovery.servers, discovery.zone, asked))
 
     def _peers_read(self, event: PeersRead) -> None:
         tunnel = self.watch.tunnels.get(event.interface)
-        if tunnel is None or tunnel.reading_since is None:
+        if tunnel is None:
+            self._ended_for_gone(event.interface, reading_since=None)
             return
         asked_at = tunnel.reading_since
+        if asked_at is None:
+            return
+        if asked_at == -inf:
+            self._update(event.interface, reading_since=None)
+            if may_work(self.watch):
+                self._read(event.interface)
+            return
         peers: dict[PublicKey, PeerWatch] = {}
         unknown: list[PublicKey] = []
         for kernel in event.peers:
             old = tunnel.peers.get(kernel.public_key)
             peer = old or PeerWatch(kernel.public_key)
             if peer.kernel is None:
-                peer = replace(peer, poke_due=True)
+                peer = replace(peer, poke_due=True, evidence=peer.evidence.against(asked_at))
             if old is None and tunnel.managed(kernel.public_key):
                 unknown.append(kernel.public_key)
             evidence = peer.evidence.observe(kernel, asked_at, self.now, event.clock)
@@ -328,8 +356,9 @@ class _Turn:
                 self.actions.append(
                     Announce(event.interface, kernel.public_key, peer.endpoint, kernel.endpoint, Reason.ROAMED)
                 )
+                peer = replace(peer, followed=None)
             peers[kernel.public_key] = self._scheduled(tunnel, replace(peer, kernel=kernel, evidence=evidence))
-        again = tunnel.next_check <= self.now and tunnel.next_check > asked_at
+        again = self._read_again(tunnel)
         self._update(
             event.interface,
             peers=peers,
@@ -339,7 +368,7 @@ class _Turn:
             helper_error=None,
             next_check=self._next_check(peers.values()),
         )
-        if unknown:
+        if unknown and may_work(self.watch):
             self._look_up(event.interface, unknown)
         if again:
             self._read(event.interface)
@@ -350,14 +379,14 @@ class _Turn:
     def _next_check(self, peers: Iterable[PeerWatch]) -> float:
         interval, trial_ends = schedule.CHECK_QUIET, inf
         for peer in peers:
-            if peer.trial is not None:
+            if peer.trial is not None and peer.trial.until > self.now:
                 trial_ends = min(trial_ends, peer.trial.until)
             if peer.wanted(self.now) and not peer.evidence.alive:
                 eager = self.now - peer.evidence.against_at < schedule.INITIATION_SLOT
                 interval = min(interval, schedule.CHECK_EAGER if eager else schedule.CHECK_BUSY)
             elif self.now - peer.evidence.sent_at < schedule.CHECK_QUIET:
                 interval = min(interval, schedule.CHECK_BUSY)
-        return max(self.now, min(self.now + schedule.jittered(interval, self.chance), trial_ends))
+        return min(self.now + schedule.jittered(interval, self.chance), trial_ends)
 
     def _scheduled(self, tunnel: TunnelWatch, peer: PeerWatch) -> PeerWatch:
         """Lookups by time: only for wanted peers that are not connected, or that we send to without hearing them."""
@@ -410,6 +439,8 @@ class _Turn:
             if pending[key] == 0:
                 del pending[key]
                 ended.append(key)
+        if answered_at >= tunnel.last_pass:
+            lookup_error = None
         settle_at = tunnel.settle_at
         if settle_at is None and pending:
             settle_at = self.now + schedule.SETTLE
@@ -473,9 +504,10 @@ class _Turn:
                 changes.append(EndpointChange(key, peer.endpoint, decision.endpoint))
                 if decision.endpoint is not None and decision.reason is not None:
                     reasons[key] = decision.reason
-            peers[key] = replace(peer, trial=decision.trial, poke_due=False)
-        trials = [peer.trial.until for peer in peers.values() if peer.trial is not None]
-        self._update(interface, peers=peers, next_check=max(self.now, min([tunnel.next_check, *trials])))
+            if peer.poke_due or peer.trial != decision.trial:
+                peers[key] = replace(peer, trial=decision.trial, poke_due=False)
+        trials = [peer.trial.until for peer in peers.values() if peer.trial is not None and peer.trial.until > self.now]
+        self._update(interface, peers=peers, next_check=min([tunnel.next_check, *trials]))
         if changes:
             changes.sort(key=lambda change: change.public_key not in tunnel.registry_peers)
             self._update(interface, writing=True)
@@ -484,11 +516,17 @@ class _Turn:
     def _endpoints_set(self, event: EndpointsSet) -> None:
         tunnel = self.watch.tunnels.get(event.interface)
         if tunnel is None:
+            self._ended_for_gone(event.interface, writing=False)
             return
-        peers = dict(tunnel.peers)
+        peers, surprised = dict(tunnel.peers), False
         for change in event.changes:
             peer, result = peers.get(change.public_key), event.results.get(change.public_key)
-            if peer is None or peer.kernel is None or result is not ChangeResult.CHANGED or change.wanted is None:
+            surprised = surprised or result not in (ChangeResult.CHANGED, ChangeResult.POKED)
+            if peer is None or peer.kernel is None:
+                continue
+            if result is ChangeResult.STALE:
+                peers[change.public_key] = replace(peer, poke_due=True)
+            if result is not ChangeResult.CHANGED or change.wanted is None:
                 continue
             reason = event.reasons.get(change.public_key, Reason.FOUND)
             self.actions.append(Announce(event.interface, change.public_key, change.expected, change.wanted, reason))
@@ -500,17 +538,37 @@ class _Turn:
                 trial=None,
             )
         self._update(event.interface, peers=peers, writing=False, helper_error=None)
+        if surprised:
+            self._read(event.interface)  # what is in use decides, and we did not know it
         self._settle(event.interface)
-        if not self.watch.tunnels[event.interface].writing:
-            self._read(event.interface)
+        if ChangeResult.CHANGED in event.results.values():
+            self._read(event.interface)  # proof of the new paths is what differs from this reading
+
+    def _set_failed(self, interface: str, error: WgsdError) -> None:
+        if interface in self.watch.tunnels:
+            peers = self.watch.tunnels[interface].peers
+            self._update(interface, peers={key: replace(peer, poke_due=True) for key, peer in peers.items()})
+        self._helper_failed(interface, error, writing=False)
 
     def _helper_failed(self, interface: str, error: WgsdError, **ended: object) -> None:
         tunnel = self.watch.tunnels.get(interface)
         if tunnel is None:
+            self._ended_for_gone(interface, **ended)
             return
-        retry = self.now + schedule.jittered(schedule.CHECK_QUIET, self.chance)
-        self._update(interface, helper_error=error, next_check=retry, **ended)
+        void = tunnel.reading_since == -inf and "reading_since" in ended
+        again = void or self._read_again(tunnel)
+        retry = self.now if again else self.now + schedule.jittered(schedule.CHECK_QUIET, self.chance)
+        self._update(interface, helper_error=None if void else error, next_check=retry, **ended)
+        if again and may_work(self.watch):
+            self._read(interface)
         self._end_pass_if_quiet(interface)
+
+    def _ended_for_gone(self, interface: str, **ended: object) -> None:
+        """The last order for a tunnel that has gone was carried out, or failed; nobody cares which."""
+        if interface in self.watch.gone:
+            tunnel = replace(self.watch.gone[interface], **ended)  # type: ignore[arg-type]  # as in _update
+            gone = {**self.watch.gone, interface: tunnel}
+            self.watch = replace(self.watch, gone={name: each for name, each in gone.items() if each.at_work})
 
     def _probe(self, interface: str) -> None:
         """Wanted peers that could answer at once, and have not proven their path, get something to answer."""
@@ -523,8 +581,7 @@ class _Turn:
             and not peer.evidence.alive
             and peer.evidence.has_session(self.now)
             and peer.wanted(self.now)
-            for prefix in peer.kernel.allowed_ips[:1]
-            if prefix.prefixlen == prefix.max_prefixlen
+            for prefix in _hosts(peer.kernel)[:1]
         ]
         if addresses and may_work(self.watch):
             self.actions.append(Probe(interface, tuple(addresses)))
@@ -541,21 +598,23 @@ class _Turn:
             return
         for interface in self.watch.tunnels:
             tunnel = self.watch.tunnels[interface]
-            started = tunnel.pass_started
-            if tunnel.pass_queued and (started is None or self.now >= started + schedule.BURST):
+            if tunnel.pass_queued and tunnel.pass_started is None:
                 self._start_pass(interface)
+            tunnel = self.watch.tunnels[interface]
             if tunnel.next_check <= self.now and tunnel.reading_since is None:
                 self._read(interface)
-            self._look_up(
-                interface,
-                [k for k, p in tunnel.peers.items() if p.next_lookup is not None and p.next_lookup <= self.now],
-            )
+            self._look_up(interface, [key for key, peer in tunnel.peers.items() if peer.lookup_due(self.now)])
             if tunnel.settle_at is not None and self.now >= tunnel.settle_at:
                 self._settle(interface)
 
     def _update(self, interface: str, **changes: object) -> None:
         tunnel = replace(self.watch.tunnels[interface], **changes)  # type: ignore[arg-type]  # names are checked at run time
         self.watch = replace(self.watch, tunnels={**self.watch.tunnels, interface: tunnel})
+
+
+def _hosts(peer: Peer) -> list[IPNetwork]:
+    """The single addresses among a peer's AllowedIPs."""
+    return [prefix for prefix in peer.allowed_ips if prefix.prefixlen == prefix.max_prefixlen]
 
 
 def _told(peer: PeerWatch, answer: Advertisement | LookupFailed) -> PeerWatch:

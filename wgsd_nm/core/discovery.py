@@ -40,23 +40,31 @@ def discover(tunnel: Tunnel, settings: TunnelConfig, uplinks: tuple[Uplink, ...]
 
 def _way_to(server: Server, tunnel: Tunnel, uplinks: tuple[Uplink, ...]) -> str:
     """The device to bind to: the tunnel for a registry inside it, else the best uplink of the address's family."""
-    if any(_leads_to(peer, server.address) for peer in tunnel.peers):
+    if _leading_to(server.address, tunnel) is not None:
         return tunnel.interface
     return next((uplink.interface for uplink in uplinks if uplink.reaches(server.address.version)), "")
 
 
-def _leads_to(peer: ProfilePeer, address: IPAddress) -> bool:
-    return any(prefix.prefixlen > WHOLE and address in prefix for prefix in peer.allowed_ips)
+def _leading_to(address: IPAddress, tunnel: Tunnel) -> ProfilePeer | None:
+    """The peer that WireGuard sends to for that address: the one with the longest prefix; None if it lies outside.
+
+    Prefixes that stand for "everything" lead only to what belongs to the tunnel's own networks.
+    """
+    own = any(address in interface.network for interface in tunnel.addresses)
+    prefixes = [
+        (prefix.prefixlen, number)
+        for number, peer in enumerate(tunnel.peers)
+        for prefix in peer.allowed_ips
+        if (own or prefix.prefixlen > WHOLE) and address in prefix
+    ]
+    return tunnel.peers[max(prefixes)[1]] if prefixes else None
 
 
 def registry_peers(tunnel: Tunnel, servers: Iterable[Server]) -> frozenset[PublicKey]:
     """The peers that registries are reached through, or that are registries by their own public address."""
     addresses = {server.address for server in servers}
-    return frozenset(
-        peer.public_key
-        for peer in tunnel.peers
-        if any(_leads_to(peer, address) for address in addresses) or _profile_address(peer) in addresses
-    )
+    leading = [_leading_to(address, tunnel) for address in addresses]
+    return frozenset(peer.public_key for peer in tunnel.peers if peer in leading or _profile_address(peer) in addresses)
 
 
 def _profile_address(peer: ProfilePeer) -> IPAddress | None:

@@ -152,7 +152,7 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class ForgetServers:
-    """Drop the sockets to the registries and what was learnt of them: they belong to the network that was left."""
+    """End all lookups under way, without answers; drop the sockets to the registries and what was learnt of them."""
 
 
 @dataclass(frozen=True, slots=True)

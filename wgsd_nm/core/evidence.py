@@ -55,10 +55,10 @@ class Evidence:
         """After a reading that was asked for at `asked_at`; `clock` is the wall clock in microseconds.
 
         A reading asked for no later than the last evidence against the path proves nothing: it is what later ones are
-        compared with.
+        compared with. Counters that went back are those of another device or peer: all begins anew.
         """
         if peer.rx_bytes < self.rx_bytes or peer.tx_bytes < self.tx_bytes:
-            return type(self)().observe(peer, asked_at, now, clock)
+            return type(self)(against_at=asked_at).observe(peer, asked_at, now, clock)
         first = self.read_at == -inf
         shaken = peer.latest_handshake not in (0, self.handshake)
         heard = not first and peer.rx_bytes > self.rx_bytes

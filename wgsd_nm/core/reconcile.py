@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import Final, Self
@@ -24,29 +24,24 @@ class Ground:
     """Where we stand: what decides whether an endpoint can be reached at all."""
 
     own: frozenset[IPAddress]
-    hosts: frozenset[IPAddress]
-    """Single addresses inside the tunnel."""
-    networks: tuple[IPNetwork, ...]
-    """Wider prefixes inside the tunnel."""
+    inside: Mapping[tuple[int, int], frozenset[int]]
+    """What lies inside the tunnel: by IP version and number of host bits, the numbers that the other bits make."""
     versions: frozenset[int]
     """IP versions with a default route beside the tunnel."""
     on_link: tuple[IPNetwork, ...]
 
     @classmethod
     def of(cls, network: Network, tunnel: Tunnel, peers: Iterable[Peer]) -> Self:
-        hosts: set[IPAddress] = set()
-        networks: list[IPNetwork] = []
+        inside: dict[tuple[int, int], set[int]] = {}
         for peer in peers:
             for prefix in peer.allowed_ips:
-                if prefix.prefixlen == prefix.max_prefixlen:
-                    hosts.add(prefix.network_address)
-                elif prefix.prefixlen > WHOLE or not tunnel.fwmark:
-                    networks.append(prefix)
+                if prefix.prefixlen > WHOLE or not tunnel.fwmark:
+                    bits = prefix.max_prefixlen - prefix.prefixlen
+                    inside.setdefault((prefix.version, bits), set()).add(int(prefix.network_address) >> bits)
         interfaces = [address for uplink in network.uplinks for address in uplink.addresses]
         return cls(
             own=frozenset(address.ip for address in (*interfaces, *tunnel.addresses)),
-            hosts=frozenset(hosts),
-            networks=tuple(networks),
+            inside={kind: frozenset(numbers) for kind, numbers in inside.items()},
             versions=frozenset(v for v in (4, 6) if any(uplink.reaches(v) for uplink in network.uplinks)),
             on_link=tuple(address.network for address in interfaces if not address.is_link_local),
         )
@@ -68,11 +63,17 @@ class Ground:
             return Reason.RESERVED_ADDRESS
         if address in self.own:
             return Reason.OWN_ADDRESS
-        if address in self.hosts or any(address in prefix for prefix in self.networks):
+        if self._is_inside(address):
             return Reason.INSIDE_TUNNEL
         if address.version not in self.versions and not any(address in prefix for prefix in self.on_link):
             return Reason.NO_ROUTE
         return None
+
+    def _is_inside(self, address: IPAddress) -> bool:
+        number = int(address)
+        return any(
+            version == address.version and number >> bits in numbers for (version, bits), numbers in self.inside.items()
+        )
 
 
 @dataclass(frozen=True, slots=True)

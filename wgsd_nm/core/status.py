@@ -8,7 +8,7 @@ from math import inf
 
 from wgsd_nm.core.discovery import has_usable_uplink
 from wgsd_nm.core.errors import InvalidValue
-from wgsd_nm.core.model import Connectivity, Endpoint, PeerState, PublicKey, Source, State, Tunnel
+from wgsd_nm.core.model import Connectivity, Endpoint, PeerState, PublicKey, Source, State
 from wgsd_nm.core.reason import Reason, of_failure, sentence
 from wgsd_nm.core.reconcile import Ground, candidates
 from wgsd_nm.core.schedule import STALE
@@ -73,7 +73,12 @@ def status(watch: AgentWatch, now: float) -> AgentStatus:
     tunnels, peers = [], []
     for tunnel in watch.tunnels.values():
         ground = Ground.of(watch.network, tunnel.tunnel, (p.kernel for p in tunnel.peers.values() if p.kernel))
-        shown = [_peer(tunnel, peer, ground, now) for peer in tunnel.peers.values() if peer.kernel is not None]
+        profile = {peer.public_key: peer.endpoint for peer in tunnel.tunnel.peers}
+        shown = [
+            _peer(tunnel, peer, ground, profile.get(key, ""), now)
+            for key, peer in tunnel.peers.items()
+            if peer.kernel is not None
+        ]
         peers += shown
         tunnels.append(_tunnel(watch, tunnel, shown, now))
     return AgentStatus(_state(watch, tunnels), tuple(tunnels), tuple(peers))
@@ -128,14 +133,14 @@ def _tunnel_state(watch: AgentWatch, tunnel: TunnelWatch, peers: list[PeerStatus
     return State.OK if reached and tunnel.discovery.servers and tunnel.lookup_error is None else State.DEGRADED
 
 
-def _peer(tunnel: TunnelWatch, peer: PeerWatch, ground: Ground, now: float) -> PeerStatus:
+def _peer(tunnel: TunnelWatch, peer: PeerWatch, ground: Ground, profile_endpoint: str, now: float) -> PeerStatus:
     state, reason, about = _verdict(tunnel, peer, ground, now)
     return PeerStatus(
         interface=tunnel.tunnel.interface,
         public_key=peer.public_key,
         name=_name(tunnel, peer),
         endpoint=peer.endpoint,
-        source=_source(tunnel, peer),
+        source=_source(peer, profile_endpoint),
         state=state,
         reason=reason,
         text=sentence(reason, about),
@@ -186,13 +191,14 @@ def _name(tunnel: TunnelWatch, peer: PeerWatch) -> str:
     return configured or advertised or str(peer.public_key)[:8]
 
 
-def _source(tunnel: TunnelWatch, peer: PeerWatch) -> Source:
+def _source(peer: PeerWatch, profile_endpoint: str) -> Source:
     if peer.endpoint is None:
         return Source.NONE
     if peer.record is not None and peer.endpoint in peer.record.endpoints:
         return Source.REGISTRY
-    text = _profile_endpoint(tunnel.tunnel, peer.public_key)
-    return Source.PROFILE if text and (text == str(peer.endpoint) or not _is_literal(text)) else Source.ROAMED
+    if profile_endpoint and (profile_endpoint == str(peer.endpoint) or not _is_literal(profile_endpoint)):
+        return Source.PROFILE
+    return Source.ROAMED
 
 
 def _is_literal(text: str) -> bool:
@@ -202,7 +208,3 @@ def _is_literal(text: str) -> bool:
     except InvalidValue:
         return False
     return True
-
-
-def _profile_endpoint(tunnel: Tunnel, key: PublicKey) -> str:
-    return next((peer.endpoint for peer in tunnel.peers if peer.public_key == key), "")

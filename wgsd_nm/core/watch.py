@@ -88,6 +88,7 @@ class TunnelWatch:
     pending: Mapping[PublicKey, int] = field(default_factory=dict)
     """Lookups under way: for each peer the number of registries that have not answered yet."""
     reading_since: float | None = None
+    """When the reading under way was asked for; -inf if for a tunnel that has gone, so that it tells nothing."""
     read_at: float = -inf
     writing: bool = False
     settle_at: float | None = None
@@ -104,6 +105,11 @@ class TunnelWatch:
     """What a registry sees of ourselves."""
     lookup_error: LookupFailed | None = None
     """Why no registry answered in the last pass."""
+
+    @property
+    def at_work(self) -> bool:
+        """Whether the helper has an order of ours that it has not answered."""
+        return self.reading_since is not None or self.writing
 
     def managed(self, key: PublicKey) -> bool:
         """Whether the peer's endpoint is ours to set."""
@@ -136,4 +142,6 @@ class AgentWatch:
     network: Network = field(default_factory=Network)
     seat_active: bool = True
     tunnels: Mapping[str, TunnelWatch] = field(default_factory=dict)
+    gone: Mapping[str, TunnelWatch] = field(default_factory=dict)
+    """Tunnels that have gone, while the helper is still at work for them."""
     waiting: tuple[Waiting, ...] = ()
