@@ -51,12 +51,15 @@ class Client:
                 self._received.append(message)
         return self._received.pop(0)
 
+    def agree(self, call: Message) -> None:
+        """The reply to a call that nothing depends on."""
+        self.writer.write(reply(call, "s", BUS) if call.member == "GetNameOwner" else reply(call, "u", 1))
+
     async def attend(self) -> None:
         """Says yes to everything until the client hangs up."""
         with contextlib.suppress(EOFError, ConnectionError):
             while True:
-                message = await self.receive()
-                self.writer.write(reply(message, "u", 1))
+                self.agree(await self.receive())
 
 
 @contextlib.asynccontextmanager

@@ -241,7 +241,7 @@ class Bus:
                     raise failure.heard(message)
                 else:
                     future.set_result(message.body())
-            except Malformed as error:
+            except (Malformed, LookupError) as error:
                 future.set_exception(CallFailed(names.ERROR_FAILED, f"{destination} answered {member} with {error}"))
             except BusError as error:
                 future.set_exception(error)
