@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from math import inf
+from operator import attrgetter
 from typing import assert_never
 
 from wgsd_nm.core import schedule
@@ -311,13 +312,15 @@ class _Turn:
     def _look_up(self, interface: str, keys: Iterable[PublicKey]) -> None:
         tunnel = self.watch.tunnels[interface]
         discovery = tunnel.discovery
-        asked = tuple(sorted(key for key in keys if key not in tunnel.pending))
+        asked = tuple(sorted((key for key in keys if key not in tunnel.pending), key=attrgetter("raw")))
         if not asked:
             return
         peers = dict(tunnel.peers)
         for key in asked:
-            if key != tunnel.tunnel.public_key:
-                peers[key] = replace(peers.get(key) or PeerWatch(key), next_lookup=None)
+            if key not in peers and key != tunnel.tunnel.public_key:
+                peers[key] = PeerWatch(key)
+            elif key in peers and peers[key].next_lookup is not None:
+                peers[key] = replace(peers[key], next_lookup=None)
         if not discovery.servers:
             self._update(interface, peers=peers)
             return
@@ -343,11 +346,11 @@ class _Turn:
         for kernel in event.peers:
             old = tunnel.peers.get(kernel.public_key)
             peer = old or PeerWatch(kernel.public_key)
-            if peer.kernel is None:
-                peer = replace(peer, poke_due=True, evidence=peer.evidence.against(asked_at))
+            evidence = peer.evidence if peer.kernel is not None else peer.evidence.against(asked_at)
+            poke_due, followed = peer.poke_due or peer.kernel is None, peer.followed
             if old is None and tunnel.managed(kernel.public_key):
                 unknown.append(kernel.public_key)
-            evidence = peer.evidence.observe(kernel, asked_at, self.now, event.clock)
+            evidence = evidence.observe(kernel, asked_at, self.now, event.clock)
             if peer.endpoint is not None and kernel.endpoint is None:
                 evidence = evidence.against(self.now)
             if evidence.silence(self.now) >= schedule.STALE:
@@ -356,8 +359,10 @@ class _Turn:
                 self.actions.append(
                     Announce(event.interface, kernel.public_key, peer.endpoint, kernel.endpoint, Reason.ROAMED)
                 )
-                peer = replace(peer, followed=None)
-            peers[kernel.public_key] = self._scheduled(tunnel, replace(peer, kernel=kernel, evidence=evidence))
+                followed = None
+            if kernel != peer.kernel or evidence is not peer.evidence:
+                peer = replace(peer, kernel=kernel, evidence=evidence, poke_due=poke_due, followed=followed)
+            peers[kernel.public_key] = self._scheduled(tunnel, peer)
         again = self._read_again(tunnel)
         self._update(
             event.interface,
@@ -392,9 +397,10 @@ class _Turn:
         """Lookups by time: only for wanted peers that are not connected, or that we send to without hearing them."""
         suspect = peer.evidence.silence(self.now) >= schedule.SUSPICION
         if not tunnel.managed(peer.public_key) or not tunnel.discovery.servers or peer.public_key in tunnel.pending:
-            return replace(peer, next_lookup=None)
+            return peer if peer.next_lookup is None else replace(peer, next_lookup=None)
         if not peer.wanted(self.now) or (peer.connected(self.now) and not suspect):
-            return replace(peer, next_lookup=None, trying_since=None, rounds=0)
+            idle = peer.next_lookup is None and peer.trying_since is None and peer.rounds == 0
+            return peer if idle else replace(peer, next_lookup=None, trying_since=None, rounds=0)
         if peer.next_lookup is not None:
             return peer
         trying_since = self.now if peer.trying_since is None else peer.trying_since
@@ -432,11 +438,12 @@ class _Turn:
                 lookup_error = answer
             else:
                 answered_at = self.now
+            last = pending[key] == 0
             if key in peers:
-                peers[key] = _told(peers[key], answer)
+                peers[key] = _told(peers[key], answer, self.now if last else None)
             elif isinstance(answer, Advertisement):
                 seen = plain(answer.endpoints[0])
-            if pending[key] == 0:
+            if last:
                 del pending[key]
                 ended.append(key)
         if answered_at >= tunnel.last_pass:
@@ -447,8 +454,7 @@ class _Turn:
         tunnel = replace(tunnel, pending=pending)
         for key in ended:
             if key in peers:
-                peer = replace(peers[key], answered_at=self.now, rounds=peers[key].rounds + 1)
-                peers[key] = self._scheduled(tunnel, peer)
+                peers[key] = self._scheduled(tunnel, peers[key])
         self._update(
             event.interface,
             peers=peers,
@@ -617,14 +623,15 @@ def _hosts(peer: Peer) -> list[IPNetwork]:
     return [prefix for prefix in peer.allowed_ips if prefix.prefixlen == prefix.max_prefixlen]
 
 
-def _told(peer: PeerWatch, answer: Advertisement | LookupFailed) -> PeerWatch:
-    """The first registry that knows an endpoint is believed; one that does not takes nothing away."""
+def _told(peer: PeerWatch, answer: Advertisement | LookupFailed, ended_at: float | None) -> PeerWatch:
+    """A registry that knows no endpoint takes nothing away. `ended_at` is given if it was the last to answer."""
+    answered_at, rounds = (peer.answered_at, peer.rounds) if ended_at is None else (ended_at, peer.rounds + 1)
     if not isinstance(answer, Advertisement):
-        return replace(peer, error=answer)
+        return replace(peer, error=answer, answered_at=answered_at, rounds=rounds)
     followed = peer.followed
     if peer.record is not None and peer.endpoint in peer.record.endpoints:
         followed = peer.endpoint
-    return replace(peer, record=answer, error=None, followed=followed)
+    return replace(peer, record=answer, error=None, followed=followed, answered_at=answered_at, rounds=rounds)
 
 
 def _adopted(

@@ -31,6 +31,7 @@ class Evidence:
     rx_bytes: int = 0
     tx_bytes: int = 0
     read_at: float = -inf
+    """When a reading first showed these values."""
     alive_since: float | None = None
     against_at: float = -inf
     sending_since: float | None = None
@@ -60,6 +61,12 @@ class Evidence:
         if peer.rx_bytes < self.rx_bytes or peer.tx_bytes < self.tx_bytes:
             return type(self)(against_at=asked_at).observe(peer, asked_at, now, clock)
         first = self.read_at == -inf
+        if not first and (peer.latest_handshake, peer.rx_bytes, peer.tx_bytes) == (
+            self.handshake,
+            self.rx_bytes,
+            self.tx_bytes,
+        ):
+            return self
         shaken = peer.latest_handshake not in (0, self.handshake)
         heard = not first and peer.rx_bytes > self.rx_bytes
         handshake_at = self.handshake_at

@@ -52,6 +52,9 @@ class PublicKey:
             raise InvalidValue(f"{shown(text)} is not a WireGuard public key: expected 44 letters of base64")
         return cls(raw)
 
+    def __hash__(self) -> int:
+        return hash(self.raw)  # which the octets remember: keys are looked up by the thousand
+
     def __str__(self) -> str:
         return base64.b64encode(self.raw).decode()
 
