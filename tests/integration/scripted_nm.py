@@ -19,7 +19,7 @@ import hashlib
 import inspect
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Interface
 from typing import Final
 
@@ -134,45 +134,15 @@ class ScriptedNetworkManager:
         add(names.NM_PATH, {names.NM: {"NetworkingEnabled": True, "State": 20, "Version": "1.42.4", "Metered": 4}})
         self.objects.add_profile(self.UPLINK_PROFILE, _ethernet_profile())
         self.objects.add_profile(self.TUNNEL_PROFILE, self._profile)
-        add(
-            self.LOOPBACK,
-            {
-                names.NM_DEVICE: {
-                    "DeviceType": LOOPBACK, "Interface": "lo", "IpInterface": "lo", "State": 10, "Real": True
-                },
-                STATISTICS: {},
-            },
-        )  # fmt: skip
-        add(
-            self.UPLINK,
-            {
-                names.NM_DEVICE: {
-                    "DeviceType": ETHERNET, "Interface": "eth0", "IpInterface": "eth0", "State": 30, "Real": True,
-                    "Managed": True, "Mtu": 1500,
-                },
-                names.NM_WIRED: {"Carrier": True, "HwAddress": "02:00:00:00:00:01", "Speed": 1000},
-                STATISTICS: {},
-            },
-        )  # fmt: skip
-        add(
-            self.TUNNEL,
-            {
-                names.NM_DEVICE: {"DeviceType": WIREGUARD, "Interface": "wg0", "State": 10, "Managed": True},
-                names.NM_WIREGUARD: {"PublicKey": bytes(32)},
-                STATISTICS: {},
-            },
+        self._add_device(self.LOOPBACK, LOOPBACK, "lo", {STATISTICS: {}}, State=10)
+        wired = {"Carrier": True, "HwAddress": "02:00:00:00:00:01", "Speed": 1000}
+        self._add_device(self.UPLINK, ETHERNET, "eth0", {names.NM_WIRED: wired, STATISTICS: {}}, State=20)
+        tunnel = {names.NM_DEVICE: {"DeviceType": WIREGUARD, "Interface": "wg0", "State": 10}}
+        add(self.TUNNEL, {**tunnel, names.NM_WIREGUARD: {"PublicKey": bytes(32)}, STATISTICS: {}})
+        self._add_device(
+            self.WIRELESS, WIFI, "wlan0", {WIRELESS: {"ActiveAccessPoint": NONE}, STATISTICS: {}}, State=30
         )
-        add(
-            self.WIRELESS,
-            {
-                names.NM_DEVICE: {
-                    "DeviceType": WIFI, "Interface": "wlan0", "IpInterface": "wlan0", "State": 30, "Real": True,
-                    "Managed": True,
-                },
-                WIRELESS: {"ActiveAccessPoint": NONE},
-                STATISTICS: {},
-            },
-        )  # fmt: skip
+        await self._device(self.UPLINK, IpInterface="")
         if up:
             await self.uplink("192.168.1.10/24", "192.168.1.1")
             await self.activate()
@@ -189,67 +159,56 @@ class ScriptedNetworkManager:
         await self.vanish()
         await self.appear()
 
-    async def uplink(self, address: str, gateway: str, metric: str = str(METRIC)) -> None:
+    async def uplink(self, address: str, gateway: str) -> None:
         """The card has a link: a lease with this ADDRESS/PREFIX, and the way out through this gateway."""
-        device, config, active = self.UPLINK, self._new("IP4Config"), self._new("ActiveConnection")
+        device, active = self.UPLINK, self._new("ActiveConnection")
         if not self.objects.get(device, names.NM_WIRED, "Carrier"):
             await self.objects.set(device, names.NM_WIRED, Carrier=True)
-        self.objects.add(config, {names.NM_IP4: {}})
-        await self._state(device, 30, 40)
+        await self._state(device, 30)
         self._add_active(active, "uplink", UPLINK_UUID, "802-3-ethernet", self.UPLINK_PROFILE, device)
         await self._tell_actives()
-        await self._device(device, ActiveConnection=active, Ip4Config=config)
-        await self._activating(device, active)
-        await self._state(device, 70)
+        await self._device(device, ActiveConnection=active)
+        await self._state(device, 40)
+        await self.objects.set(active, names.NM_ACTIVE, State=1)
+        await self._manager_state(40)
+        await self._state(device, 50, 70)
         await self._device(device, Metered=4)
-        await self._manager(PrimaryConnection=active, PrimaryConnectionType="802-3-ethernet")
-        await self._state(device, 80, 90)
-        network = IPv4Interface(address)
-        await self.objects.set(
-            config,
-            names.NM_IP4,
-            AddressData=[{"address": Variant("s", str(network.ip)), "prefix": Variant("u", network.network.prefixlen)}],
-            Gateway=gateway,
-            RouteData=[
-                {
-                    "dest": Variant("s", str(network.network.network_address)),
-                    "prefix": Variant("u", network.network.prefixlen),
-                    "metric": Variant("u", int(metric)),
-                },
-                self._default_route(gateway, int(metric)),
-            ],
-        )
+        await self.objects.set(active, names.NM_ACTIVE, Default=True)
+        await self._manager(PrimaryConnection=active)
+        await self._manager(PrimaryConnectionType="802-3-ethernet")
+        await self._manager(Metered=4)
+        online = self.objects.get(names.NM_PATH, names.NM, "Connectivity") in (UNKNOWN, FULL)
+        await self._configure(device, IPv4Interface(address), gateway, METRIC if online else METRIC + PENALTY)
         self._now()
-        await self._activated(device)
-        await self._manager_state(60)
+        await self._state(device, 80)
+        await self._device(device, IpInterface="eth0")
         await self._device(device, Ip4Connectivity=FULL)
-        await self._manager_state(70)
         await self._manager(Connectivity=FULL)
+        await self._state(device, 90)
+        await self._activated(device)
+        await self._manager_state(70)
+        await self.objects.set(active, names.NM_ACTIVE, Ip4Config=self._config_of(device))
+        await self._set_metric(METRIC)
 
     async def cable_pulled(self) -> None:
         """The link is away for longer than carrier-wait-timeout."""
         device = self.UPLINK
         active = self.objects.get(device, names.NM_DEVICE, "ActiveConnection")
-        config = self.objects.get(device, names.NM_DEVICE, "Ip4Config")
+        self._now()
         await self.objects.set(device, names.NM_WIRED, Carrier=False)
         await self._device(device, AvailableConnections=[])
         await self._device(device, Metered=0)
         await self._manager(Metered=0)
         await self.objects.set(active, names.NM_ACTIVE, Default=False)
-        await self._manager_state(50)
-        self._now()
-        await self._state(device, 20, reason=40)
-        await self._active_state(active, 4, 2)
+        await self._release(device, active, 20, reason=40)
         await self._manager(PrimaryConnection=NONE)
         await self._manager(PrimaryConnectionType="")
-        await self.objects.set(config, names.NM_IP4, AddressData=[], Gateway="", RouteData=[])
-        await self._device(device, Ip4Config=NONE, ActiveConnection=NONE)
-        self.objects.remove(config)
+        await self._unconfigure(device)
         self.objects.remove(active)
         await self._tell_actives()
         await self._device(device, Ip4Connectivity=NO_INTERNET)
-        await self._manager_state(20)
-        await self._manager(Connectivity=NO_INTERNET)
+        await self._manager_state(50)
+        await self._manager(Connectivity=LIMITED)
 
     async def cable_moved_quickly(self) -> None:
         """The link blinks: nothing changes but Carrier and Connectivity, and no lease comes."""
@@ -269,11 +228,7 @@ class ScriptedNetworkManager:
         await self._manager_state(70 if found == FULL else 60)
         self._now()
         await self._manager(Connectivity=found)
-        config = self.objects.get(self.UPLINK, names.NM_DEVICE, "Ip4Config")
-        gateway = self.objects.get(config, names.NM_IP4, "Gateway")
-        route = self._default_route(gateway, METRIC if found == FULL else METRIC + PENALTY)
-        others = self.objects.get(config, names.NM_IP4, "RouteData")[:-1]
-        await self.objects.set(config, names.NM_IP4, RouteData=[*others, route])
+        await self._set_metric(METRIC if found == FULL else METRIC + PENALTY)
 
     async def activate(self) -> None:
         """`nmcli connection up` of the tunnel."""
@@ -282,30 +237,20 @@ class ScriptedNetworkManager:
 
     async def begin_activation(self) -> None:
         """The greater part of `activate`, in which the real one spends nearly all of its time."""
-        device, config, active = self.TUNNEL, self._new("IP4Config"), self._new("ActiveConnection")
-        self.objects.add(config, {names.NM_IP4: {}})
-        if not self.objects.get(device, names.NM_DEVICE, "Real"):
-            await self._device(device, Real=True, IpInterface="wg0", Mtu=1420)
-            await self.objects.set(device, names.NM_WIREGUARD, PublicKey=bytes(32), ListenPort=0)
-            self.objects.signal(names.NM_PATH, names.NM, "DeviceAdded", device)
-        await self._state(device, 20, 30)
+        device, active = self.TUNNEL, self._new("ActiveConnection")
+        configs = {"Ip4Config": self._new("IP4Config"), "Ip6Config": self._new("IP6Config")}
+        self._add_configs(**configs)
+        await self._device(device, IpInterface="wg0", Mtu=1420, Real=True, **configs)
+        await self.objects.set(device, names.NM_WIREGUARD, PublicKey=bytes(32), ListenPort=0)
+        self.objects.signal(names.NM_PATH, names.NM, "DeviceAdded", device)
+        await self._state(device, 20)
+        await self._device(device, IpInterface="")
+        await self._device(device, Managed=True)
+        await self._state(device, 30)
         self._add_active(active, "tunnel", TUNNEL_UUID, "wireguard", self.TUNNEL_PROFILE, device)
         await self._tell_actives()
         await self.objects.set(device, names.NM_WIREGUARD, ListenPort=40001)
-        await self._device(device, ActiveConnection=active, Ip4Config=config)
-        await self._state(device, 40)
-        await self._activating(device, active)
-        await self._state(device, 60)
-        self.objects.signal(self.TUNNEL_PROFILE, names.NM_PROFILE, "Updated")
-        await self._state(device, 40, 50)
-        await self.objects.set(device, names.NM_WIREGUARD, PublicKey=peer_key(-1).raw, ListenPort=51820)
-        await self._state(device, 70, 80, 90)
-        await self.objects.set(
-            config,
-            names.NM_IP4,
-            AddressData=[{"address": Variant("s", "10.77.0.1"), "prefix": Variant("u", 16)}],
-            RouteData=[{"dest": Variant("s", "10.77.0.0"), "prefix": Variant("u", 16), "metric": Variant("u", 50)}],
-        )
+        await self._prepare_tunnel(active)
 
     async def complete_activation(self) -> None:
         """The rest of `activate`: the device is activated, and what follows that."""
@@ -317,15 +262,36 @@ class ScriptedNetworkManager:
     async def deactivate(self) -> None:
         """`nmcli connection down` of the tunnel."""
         device = self.TUNNEL
+        active = self.objects.get(device, names.NM_DEVICE, "ActiveConnection")
+        configs = [self.objects.get(device, names.NM_DEVICE, name) for name in ("Ip6Config", "Ip4Config")]
         self._now()
-        await self._end_activation(device)
-        await self._device(device, Real=False, State=10, IpInterface="")
+        await self._disconnect(device, active, reason=39)
+        await self._device(device, Metered=0)
+        await self._release(device, active, 30, reason=39)
+        await self._unconfigure(device)
+        await self._device(device, Ip4Config=NONE, Ip6Config=NONE, Mtu=0, Real=False)
         self.objects.signal(names.NM_PATH, names.NM, "DeviceRemoved", device)
+        await self._state(device, 10)
+        await self._device(device, Managed=False)
+        self.objects.remove(active)
+        await self._tell_actives()
+        for config in configs:
+            self.objects.remove(config)
 
     async def reconnect(self) -> None:
         """`nmcli connection up` while the tunnel is up: the kernel's peers are made anew."""
-        await self._end_activation(self.TUNNEL)
-        await self.activate()
+        device, active = self.TUNNEL, self._new("ActiveConnection")
+        before = self.objects.get(device, names.NM_DEVICE, "ActiveConnection")
+        await self._disconnect(device, before, reason=60)
+        self._add_active(active, "tunnel", TUNNEL_UUID, "wireguard", self.TUNNEL_PROFILE, device)
+        await self._tell_actives()
+        await self._device(device, Metered=0)
+        await self._release(device, before, 30, reason=60)
+        await self._unconfigure(device)
+        self.objects.remove(before)
+        await self._tell_actives()
+        await self._prepare_tunnel(active)
+        await self.complete_activation()
 
     async def update_profile(self, profile: Profile) -> None:
         """`nmcli connection modify` of the tunnel."""
@@ -334,8 +300,7 @@ class ScriptedNetworkManager:
         self.objects.set_profile(self.TUNNEL_PROFILE, profile)
         active = self.objects.get(self.TUNNEL, names.NM_DEVICE, "ActiveConnection")
         if active != NONE:
-            await self.objects.set(active, names.NM_ACTIVE, Id="tunnel")
-            await self.objects.set(active, names.NM_ACTIVE, Type="wireguard")
+            await self._name_again(active)
 
     async def wifi_noise(self, times: str = "20") -> None:
         """What a wireless card says all day: access points, their strength, bit rates, statistics."""
@@ -354,16 +319,25 @@ class ScriptedNetworkManager:
 
     async def sleep(self) -> None:
         """The laptop goes to sleep: the card is let go, the tunnel is left alone."""
+        device = self.UPLINK
+        active = self.objects.get(device, names.NM_DEVICE, "ActiveConnection")
+        self._now()
         await self._manager_state(10)
-        await self._end_activation(self.UPLINK, reason=37)
-        await self._device(self.UPLINK, State=10, Managed=False)
-        await self._manager(PrimaryConnection=NONE, PrimaryConnectionType="")
+        await self._disconnect(device, active, reason=37)
+        await self._release(device, active, 30, reason=37)
+        await self._unconfigure(device)
+        self.objects.remove(active)
+        await self._tell_actives()
+        await self._state(device, 10, reason=37)
+        await self._device(device, Managed=False)
+        await self._manager(PrimaryConnection=NONE)
         await self._manager(Connectivity=NO_INTERNET)
-        await self.objects.set(self.UPLINK, names.NM_WIRED, Carrier=False)
+        await self.objects.set(device, names.NM_WIRED, Carrier=False)
 
     async def wake(self) -> None:
         """The laptop wakes up where it was."""
         await self._device(self.UPLINK, Managed=True)
+        await self._state(self.UPLINK, 20)
         await self.uplink("192.168.1.10/24", "192.168.1.1")
 
     # What scenes are made of
@@ -375,14 +349,22 @@ class ScriptedNetworkManager:
         self._count += 1
         return f"{names.NM_PATH}/{folder}/{self._count}"
 
-    @staticmethod
-    def _default_route(gateway: str, metric: int) -> dict[str, Variant]:
-        return {
-            "dest": Variant("s", "0.0.0.0"),
-            "prefix": Variant("u", 0),
-            "next-hop": Variant("s", gateway),
-            "metric": Variant("u", metric),
-        }
+    def _config_of(self, device: str) -> str:
+        path: str = self.objects.get(device, names.NM_DEVICE, "Ip4Config")
+        return path
+
+    def _add_configs(self, *, Ip4Config: str, Ip6Config: str) -> None:  # noqa: N803  # as the properties are called
+        self.objects.add(Ip4Config, {names.NM_IP4: {}})
+        self.objects.add(Ip6Config, {names.NM_IP6: {}})
+
+    def _add_device(
+        self, path: str, kind: int, interface: str, others: Mapping[str, Mapping[str, object]], **values: object
+    ) -> None:
+        """A device that exists, with its configurations."""
+        configs = {"Ip4Config": self._new("IP4Config"), "Ip6Config": self._new("IP6Config")}
+        self._add_configs(**configs)
+        device = {"DeviceType": kind, "Interface": interface, "IpInterface": interface, "Managed": True, "Real": True}
+        self.objects.add(path, {names.NM_DEVICE: {**device, **configs, **values}, **others})
 
     def _add_active(self, path: str, name: str, uuid: str, kind: str, profile: str, device: str) -> None:
         values = {"Id": name, "Uuid": uuid, "Type": kind, "Connection": profile, "Devices": [device]}
@@ -413,30 +395,79 @@ class ScriptedNetworkManager:
         self.objects.signal(path, names.NM_ACTIVE, "StateChanged", state, reason)
         await self.objects.set(path, names.NM_ACTIVE, State=state)
 
-    async def _activating(self, device: str, active: str) -> None:
+    async def _name_again(self, active: str) -> None:
+        """An activation says its name whenever its profile was updated."""
+        await self.objects.set(active, names.NM_ACTIVE, Id="tunnel")
+        await self.objects.set(active, names.NM_ACTIVE, Type="wireguard")
+
+    async def _prepare_tunnel(self, active: str) -> None:
+        """From DISCONNECTED to SECONDARIES."""
+        device = self.TUNNEL
+        await self._device(device, ActiveConnection=active)
+        await self._state(device, 40)
         await self.objects.set(active, names.NM_ACTIVE, State=1)
         await self._manager(ActivatingConnection=active)
-        await self._state(device, 50)
+        await self._state(device, 50, 60)
+        self.objects.signal(self.TUNNEL_PROFILE, names.NM_PROFILE, "Updated")
+        await self._name_again(active)
+        await self._state(device, 40, 50)
+        if self.objects.get(device, names.NM_WIREGUARD, "PublicKey") != peer_key(-1).raw:
+            await self.objects.set(device, names.NM_WIREGUARD, PublicKey=peer_key(-1).raw, ListenPort=51820)
+        await self._state(device, 70, 80)
+        await self._device(device, IpInterface="wg0")
+        await self._configure(device, IPv4Interface("10.77.0.1/16"))
+        await self._state(device, 90)
 
     async def _activated(self, device: str) -> None:
         active = self.objects.get(device, names.NM_DEVICE, "ActiveConnection")
-        config = self.objects.get(device, names.NM_DEVICE, "Ip4Config")
         await self._state(device, 100)
         await self._active_state(active, 2, 0)
         await self._manager(ActivatingConnection=NONE)
-        await self.objects.set(active, names.NM_ACTIVE, Ip4Config=config)
+        await self.objects.set(active, names.NM_ACTIVE, Ip4Config=self._config_of(device))
 
-    async def _end_activation(self, device: str, reason: int = 39) -> None:
-        active = self.objects.get(device, names.NM_DEVICE, "ActiveConnection")
-        config = self.objects.get(device, names.NM_DEVICE, "Ip4Config")
+    async def _disconnect(self, device: str, active: str, reason: int) -> None:
         await self._state(device, 110, reason=reason)
         await self._active_state(active, 3, 2)
-        await self._state(device, 30, reason=reason)
-        await self._device(device, ActiveConnection=NONE, Ip4Config=NONE)
+
+    async def _release(self, device: str, active: str, state: int, reason: int) -> None:
+        """A device and its activation part."""
+        await self._device(device, ActiveConnection=NONE)
+        await self._state(device, state, reason=reason)
         await self._active_state(active, 4, 2)
-        self.objects.remove(config)
-        self.objects.remove(active)
-        await self._tell_actives()
+        await self.objects.set(active, names.NM_ACTIVE, Devices=[])
+
+    async def _configure(self, device: str, address: IPv4Interface, gateway: str = "", metric: int = 50) -> None:
+        """Addresses and routes, as the kernel has them now."""
+        routes = [_route(str(address.network.network_address), address.network.prefixlen, metric % PENALTY)]
+        await self.objects.set(
+            self._config_of(device),
+            names.NM_IP4,
+            AddressData=[{"address": Variant("s", str(address.ip)), "prefix": Variant("u", address.network.prefixlen)}],
+            Gateway=gateway,
+            RouteData=[*routes, *([_route("0.0.0.0", 0, metric, gateway)] if gateway else [])],
+        )
+
+    async def _unconfigure(self, device: str) -> None:
+        await self._device(device, IpInterface="")
+        await self.objects.set(self._config_of(device), names.NM_IP4, AddressData=[], Gateway="", RouteData=[])
+
+    async def _set_metric(self, metric: int) -> None:
+        """Another metric of the uplink's default route."""
+        config = self._config_of(self.UPLINK)
+        network, default = self.objects.get(config, names.NM_IP4, "RouteData")
+        if default["metric"].value != metric:
+            default = {**default, "metric": Variant("u", metric)}
+            await self.objects.set(config, names.NM_IP4, RouteData=[network, default])
+
+
+def _route(destination: str, prefix: int, metric: int, gateway: str = "") -> dict[str, Variant]:
+    hop = {"next-hop": Variant("s", gateway)} if gateway else {}
+    return {
+        "dest": Variant("s", destination),
+        "prefix": Variant("u", prefix),
+        "metric": Variant("u", metric),
+        **hop,
+    }
 
 
 SCENES: Final = (

@@ -196,10 +196,13 @@ def test_another_network(address: str) -> None:
     async def test(stage: Stage) -> None:
         watcher = stage.watcher
         await stage.network_manager.cable_pulled()
-        offline = await watcher.until(lambda network: network.connectivity is Connectivity.NONE, "no connectivity")
-        assert anonymous(offline) == replace(NETWORK, uplinks=(), carrier=frozenset(), connectivity=Connectivity.NONE)
+        offline = await watcher.until(lambda network: network.connectivity is Connectivity.LIMITED, "no connectivity")
+        assert anonymous(offline) == replace(
+            NETWORK, uplinks=(), carrier=frozenset(), connectivity=Connectivity.LIMITED
+        )
         await stage.network_manager.uplink("192.168.3.77/24", "192.168.3.1")
-        online = await watcher.until(lambda network: network.connectivity is Connectivity.FULL, "full connectivity")
+        online = await watcher.until(lambda network: bool(network.uplinks) and network.uplinks[0].metric == 100, "all")
+        assert [len(network.uplinks) for network in watcher.networks] == [1, 1, 0, 0, 1, 1, 1]
         moved = replace(UPLINK, addresses=(ip_interface("192.168.3.77/24"),), gateways=(ip_address("192.168.3.1"),))
         assert anonymous(online) == replace(NETWORK, uplinks=(moved,))
         assert all(len(network.tunnels) == 1 for network in watcher.networks), "the tunnel is left alone"
@@ -368,7 +371,7 @@ def test_signals_while_the_objects_are_read(address: str) -> None:
                 await stage.network_manager.activate()
             await reading
             if number % 2:
-                await watcher.until(lambda network: network.connectivity is Connectivity.NONE, "no connectivity")
+                await watcher.until(lambda network: network.connectivity is Connectivity.LIMITED, "no connectivity")
                 assert watcher.networks[-1].uplinks == ()
                 await stage.network_manager.uplink("192.168.1.10/24", "192.168.1.1")
             active = stage.network_manager.objects.get(

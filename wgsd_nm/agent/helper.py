@@ -20,8 +20,8 @@ class HelperClient:
 
     The methods raise AccessDenied (the profile's permissions, helper.toml or polkit do not admit us),
     InteractionRequired (polkit would ask for a password), NoSuchDevice, NotWireGuard, NotPermitted (the helper lacks
-    CAP_NET_ADMIN), ServiceUnavailable (it is not installed), CallTimedOut, BusLost, InvalidArguments, and CallFailed for
-    anything else, also for a reply that makes no sense.
+    CAP_NET_ADMIN), ServiceUnavailable (it is not installed), CallTimedOut, BusLost, InvalidArguments, and CallFailed
+    for anything else, also for a reply that makes no sense.
     """
 
     def __init__(self, bus: Bus) -> None:
