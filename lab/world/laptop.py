@@ -102,7 +102,7 @@ class Laptop(Station):
             name="session-bus", user=USER,
         )  # fmt: skip
         for socket in ("/run/dbus/system_bus_socket", f"{RUNTIME}/bus"):
-            wait_for(self.path(socket).exists, 20, f"{self.name}'s {socket}")
+            wait_for(self.path(socket).exists, 60, f"{self.name}'s {socket}")
         self.start_network_manager()
 
     def start_network_manager(self) -> None:
@@ -118,13 +118,13 @@ class Laptop(Station):
         listed = self.nmcli("-t", "-f", "DEVICE,STATE", "device", check=False)
         return dict(line.split(":", 1) for line in listed.stdout.splitlines()) if not listed.status else {}
 
-    def wait_state(self, device: str, state: str, timeout: float = 30.0) -> None:
+    def wait_state(self, device: str, state: str, timeout: float = 60.0) -> None:
         """Wait until NetworkManager says this of a device."""
         wait_for(
             lambda: self.device_states().get(device) == state, timeout, f"{self.name}'s {device} to be {state}", 0.2
         )
 
-    def wait_connected(self, *devices: str, timeout: float = 60.0) -> None:
+    def wait_connected(self, *devices: str, timeout: float = 120.0) -> None:
         """Wait until these devices are connected (without any: eth0 and wg0)."""
         for device in devices or ("eth0", "wg0"):
             self.wait_state(device, "connected", timeout)

@@ -118,7 +118,7 @@ class World:
         counter.start()
         return counter
 
-    def wait_seen(self, *names: str, timeout: float = 20.0) -> dict[str, str]:
+    def wait_seen(self, *names: str, timeout: float = 60.0) -> dict[str, str]:
         """The endpoints at which the registry sees these laptops, as soon as it sees all of them."""
 
         def seen() -> dict[str, str] | None:
