@@ -174,7 +174,7 @@ class Story:
         if not self.tunnel.writing:
             return False
         self.now += 0.002
-        results = {change.public_key: self._carry_out(change) for change in orders[-1].changes}
+        results = {change.public_key: self.carry_out(change) for change in orders[-1].changes}
         self.hear(EndpointsSet("wg0", orders[-1].changes, orders[-1].reasons, results))
         return True
 
@@ -186,7 +186,7 @@ class Story:
                 self.reads()
         return tuple(self.done[before:])
 
-    def _carry_out(self, change: EndpointChange) -> ChangeResult:
+    def carry_out(self, change: EndpointChange) -> ChangeResult:
         peer = self.kernel.get(change.public_key)
         if peer is None:
             return ChangeResult.UNKNOWN_PEER
