@@ -26,10 +26,13 @@ MAX_NAME = 255
 
 _QR, _AA, _TC, _RD = 0x80, 0x04, 0x02, 0x01  # of the header's third octet
 _DO = 0x80  # of an OPT record's flags
+_ANSWER = (bytes((_QR | _AA,)), bytes((_QR | _AA | _RD,)))
+"""The third octet of an answer, by that of a plain query."""
 _ONE_QUESTION = b"\0\1\0\0\0\0\0\0"
 _ONE_QUESTION_AND_OPT = b"\0\1\0\0\0\0\0\1"
 _OPT_START = b"\0\0\x29"
 _OPT_LENGTH = 11
+_ALWAYS_FITS = MIN_DATAGRAM - _OPT_LENGTH
 _OPT = struct.Struct("!BHHBBHH")
 _RECORD = struct.Struct("!HHIH")
 _COUNTS = struct.Struct("!HHHH")
@@ -74,31 +77,19 @@ class Responder:
         # below 64 octets and no zero octets, and stored types no octet that lower() makes (97 to 122).
         end = query.find(b"\0", HEADER) + 5
         known = self._rendered.get(query[HEADER:end].lower())
-        if known is not None and not query[2] & ~_RD:
-            counts, length = query[4:HEADER], len(query)
+        if known is not None and (flags := query[2]) <= _RD:
+            counts = query[4:HEADER]
             if counts == _ONE_QUESTION_AND_OPT:
                 if (
                     query[end : end + 3] == _OPT_START
-                    and (length == end + _OPT_LENGTH or _is_whole_opt(query, end))
+                    and (len(query) == end + _OPT_LENGTH or _is_whole_opt(query, end))
                     and not query[end + 6]
-                    and end + len(known.records) + _OPT_LENGTH <= MIN_DATAGRAM
+                    and end + len(known.records) <= _ALWAYS_FITS
                 ):
-                    return b"%b%c%b%b%b%b" % (
-                        query[:2],
-                        _QR | _AA | query[2],
-                        known.header_with_opt,
-                        query[HEADER:end],
-                        known.records,
-                        _OUR_OPT_DO if query[end + 7] & _DO else _OUR_OPT,
-                    )
-            elif counts == _ONE_QUESTION and length == end and end + len(known.records) <= MIN_DATAGRAM:
-                return b"%b%c%b%b%b" % (
-                    query[:2],
-                    _QR | _AA | query[2],
-                    known.header,
-                    query[HEADER:end],
-                    known.records,
-                )
+                    opt = _OUR_OPT_DO if query[end + 7] & _DO else _OUR_OPT
+                    return query[:2] + _ANSWER[flags] + known.header_with_opt + query[HEADER:end] + known.records + opt
+            elif counts == _ONE_QUESTION and len(query) == end and end + len(known.records) <= _ALWAYS_FITS:
+                return query[:2] + _ANSWER[flags] + known.header + query[HEADER:end] + known.records
         asked = self._examine(query)
         if not isinstance(asked, _Question):
             return asked
