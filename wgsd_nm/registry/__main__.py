@@ -67,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
         description="Answer DNS-SD questions (RFC 6763) about the peers of a WireGuard device, as wgsd does.",
-        epilog="Flags go before what the file says. See the file's keys in wgsd-nm-registry(8).",
+        epilog=f"The file's keys are {', '.join(config.KEYS)}. A flag goes before what the file says.",
     )
     parser.add_argument("--device", metavar="DEVICE", help="the WireGuard device, like wg0")
     parser.add_argument("--zone", metavar="ZONE", help="the zone of the peers' names, like wg.example.com")

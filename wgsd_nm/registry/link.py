@@ -70,7 +70,8 @@ class Link(asyncio.Protocol):
         if len(self._received) >= snapshot.REPLY_LENGTH + length and self._reply is not None:
             body = bytes(self._received[snapshot.REPLY_LENGTH :])
             self._received.clear()
-            self._reply.set_result((status, body))
+            if not self._reply.done():
+                self._reply.set_result((status, body))
             self._reply = None
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature; what failed is moot
@@ -80,8 +81,8 @@ class Link(asyncio.Protocol):
         error = ReaderLost(why)
         if not self.lost.done():
             self.lost.set_result(error)
-        if self._reply is not None:
+        if self._reply is not None and not self._reply.done():
             self._reply.set_exception(error)
-            self._reply = None
+        self._reply = None
         self.close()
         return error
