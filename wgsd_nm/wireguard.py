@@ -14,6 +14,7 @@ import socket
 import struct
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from itertools import chain
 from typing import Self, TypeVar
 
 from pyroute2.netlink import (
@@ -31,13 +32,15 @@ from pyroute2.netlink.rtnl import RTM_GETLINK
 from pyroute2.netns import create_socket
 
 from wgsd_nm.core.errors import DeviceError, InvalidValue, NoSuchDevice, NotPermitted, NotWireGuard
-from wgsd_nm.core.model import ChangeResult, Device, Endpoint, EndpointChange, Peer, PublicKey
+from wgsd_nm.core.model import ChangeResult, Device, EndpointChange, PublicKey
 from wgsd_nm.wireguard_messages import (
     HEADER,
     UNREADABLE,
     DeviceDecoder,
+    Path,
     decode_family,
     decode_link,
+    decode_paths,
     encode_endpoint,
     encode_find_family,
     encode_get,
@@ -90,14 +93,9 @@ class WireGuard:
 
         Raises InvalidValue, NoSuchDevice, NotWireGuard, NotPermitted, DeviceError.
         """
-        request = encode_get(interface)
         for _ in range(DUMP_ATTEMPTS):
             decoder = DeviceDecoder(interface)
-            try:
-                replies = self._netlink.request(self._family, NLM_F_DUMP, request, decoder.add)
-            except OSError as error:
-                raise _device_error(interface, error) from error
-            if replies is not None:
+            if self._dump(interface, decoder.add) is not None:
                 return decoder.device()
         raise DeviceError(f"the peers of {interface} change faster than they can be read: try again")
 
@@ -114,18 +112,33 @@ class WireGuard:
         if len({change.public_key.raw for change in changes}) != len(changes):
             raise InvalidValue("a peer can be named only once in a call: send one change for each public key")
         wanted = [None if change.wanted is None else encode_endpoint(change.wanted) for change in changes]
-        peers = {peer.public_key.raw: peer for peer in self.read(interface).peers}
+        paths = self._read_paths(interface)
         results: dict[PublicKey, ChangeResult] = {}
         entries: list[bytes] = []
         for change, sockaddr in zip(changes, wanted, strict=True):
-            peer = peers.get(change.public_key.raw)
-            result = results[change.public_key] = judge(change, peer)
-            if peer is not None and result is ChangeResult.CHANGED:
-                entries.append(encode_poke(peer.public_key, sockaddr, peer.persistent_keepalive))
-            elif peer is not None and result is ChangeResult.POKED:
-                entries.append(encode_poke(peer.public_key, None, peer.persistent_keepalive))
+            key = change.public_key.raw
+            path = paths.get(key)
+            result = results[change.public_key] = judge(path, _expected(change), sockaddr)
+            if path is not None and result is ChangeResult.CHANGED:
+                entries.append(encode_poke(key, sockaddr, path.keepalive))
+            elif path is not None and result is ChangeResult.POKED:
+                entries.append(encode_poke(key, None, path.keepalive))
         self._write(interface, entries)
         return results
+
+    def _read_paths(self, interface: str) -> dict[bytes, Path]:
+        for _ in range(DUMP_ATTEMPTS):
+            replies = self._dump(interface, decode_paths)
+            if replies is not None:
+                return dict(reversed(list(chain.from_iterable(replies))))
+        raise DeviceError(f"the peers of {interface} change faster than they can be read: try again")
+
+    def _dump(self, interface: str, decode: Callable[[memoryview], Reply]) -> list[Reply] | None:
+        """WG_CMD_GET_DEVICE, once. None if peers came or went meanwhile."""
+        try:
+            return self._netlink.request(self._family, NLM_F_DUMP, encode_get(interface), decode)
+        except OSError as error:
+            raise _device_error(interface, error) from error
 
     def _write(self, interface: str, entries: Sequence[bytes]) -> None:
         written = 0
@@ -163,27 +176,25 @@ class WireGuard:
         return replies[0]
 
 
-def judge(change: EndpointChange, peer: Peer | None) -> ChangeResult:
+def judge(path: Path | None, expected: bytes | None, wanted: bytes | None) -> ChangeResult:
     """What is to become of a change: compare, then set."""
-    if peer is None:
+    if path is None:
         return ChangeResult.UNKNOWN_PEER
-    if not _same(peer.endpoint, change.expected):
+    if path.sockaddr != expected:
         return ChangeResult.STALE
-    if change.wanted is not None and not _same(peer.endpoint, change.wanted):
+    if wanted is not None and wanted != path.sockaddr:
         return ChangeResult.CHANGED
-    return ChangeResult.NO_ENDPOINT if peer.endpoint is None else ChangeResult.POKED
+    return ChangeResult.NO_ENDPOINT if path.sockaddr is None else ChangeResult.POKED
 
 
-def _same(one: Endpoint | None, other: Endpoint | None) -> bool:
-    """Whether the kernel would hold both alike: `%2` and `%eth0` may be the same scope."""
-    if one == other:
-        return True
-    if one is None or other is None or one.address.version != 6 or other.address.version != 6:
-        return False
+def _expected(change: EndpointChange) -> bytes | None:
+    """As the kernel would hold it; b"", which it never holds, if the scope is no interface any more."""
+    if change.expected is None:
+        return None
     try:
-        return encode_endpoint(one) == encode_endpoint(other)
+        return encode_endpoint(change.expected)
     except InvalidValue:
-        return False
+        return b""
 
 
 def _device_error(interface: str, error: OSError) -> DeviceError:

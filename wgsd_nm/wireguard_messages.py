@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import NamedTuple
 
 from wgsd_nm.core.errors import DeviceError, InvalidValue
 from wgsd_nm.core.model import KEY_LENGTH, Device, Endpoint, IPNetwork, Peer, PublicKey, parse_interface, shown
@@ -75,6 +76,13 @@ _SOCKADDR_IN = struct.Struct("=H2s4s8x")  # family, port, address
 _SOCKADDR_IN6 = struct.Struct("=H2sI16sI")  # family, port, flow label, address, scope id in the host's byte order
 
 UNREADABLE = "the kernel's answer is not one of its WireGuard messages: this kernel may be newer than the program"
+
+
+class Path(NamedTuple):
+    """What setting an endpoint must know of a peer: its endpoint as encode_endpoint() writes it, and its keepalive."""
+
+    sockaddr: bytes | None
+    keepalive: int
 
 
 def split(buffer: memoryview, length: int) -> Iterator[tuple[int, int, int, int, int]]:
@@ -142,13 +150,13 @@ def _scope_id(endpoint: Endpoint) -> int:
         ) from None
 
 
-def encode_poke(key: PublicKey, sockaddr: bytes | None, keepalive: int) -> bytes:
-    """The entries of one peer that set its endpoint (None: leave it) and have the kernel send at once.
+def encode_poke(key: bytes, sockaddr: bytes | None, keepalive: int) -> bytes:
+    """The entries of the peer with that key that set its endpoint (None: leave it) and have the kernel send at once.
 
     wg_set_device() works off the entries of a message in order and under one lock, and sends a keepalive packet when
     the interval leaves 0: so it goes to 0, to what it was or 1, and to 0 if it was that.
     """
-    peer = key.raw + _UPDATE_ONLY
+    peer = key + _UPDATE_ONLY
     first = b"" if sockaddr is None else _attribute(WGPEER_A_ENDPOINT, sockaddr)
     poke = _entry_header(len(first)), peer, first, _NO_KEEPALIVE, _entry_header(0), peer
     if keepalive:
@@ -354,6 +362,39 @@ def _decode_peer(data: memoryview, start: int, stop: int) -> Peer:
     if public_key is None:
         raise DeviceError(UNREADABLE)
     return Peer(public_key, endpoint, handshake, rx, tx, keepalive, allowed_ips)
+
+
+def decode_paths(message: memoryview) -> list[tuple[bytes, Path]]:
+    """The raw key and the path of each peer in one message; all else is passed over. Raises DeviceError.
+
+    A peer that goes on in the next message comes again there, without its path: the first one counts.
+    """
+    return [
+        _decode_path(message, first, end)
+        for kind, start, stop in _attributes(message, _GENERIC.size, len(message))
+        if kind == WGDEVICE_A_PEERS
+        for _, first, end in _attributes(message, start, stop)
+    ]
+
+
+def _decode_path(data: memoryview, start: int, stop: int) -> tuple[bytes, Path]:
+    if stop - start >= _PEER_HEAD.size:
+        a, key, b, c, _, _, d, keepalive, e, _, f, _, g = _PEER_HEAD.unpack_from(data, start)
+        if (a, b, c, d, e, f, g) == _PEER_HEAD_LAYOUT:
+            for kind, first, end in _attributes(data, start + _PEER_HEAD.size, stop):
+                if kind == WGPEER_A_ENDPOINT:
+                    return key, Path(_without_the_rest(data[first:end].tobytes()), keepalive)
+            return key, Path(None, keepalive)
+    peer = _decode_peer(data, start, stop)
+    sockaddr = None if peer.endpoint is None else encode_endpoint(peer.endpoint)
+    return peer.public_key.raw, Path(sockaddr, peer.persistent_keepalive)
+
+
+def _without_the_rest(sockaddr: bytes) -> bytes:
+    """As encode_endpoint() writes it: without what a program may have left in sin_zero or sin6_flowinfo."""
+    if len(sockaddr) == _SOCKADDR_IN.size:
+        return sockaddr[:8] + bytes(8)
+    return sockaddr[:4] + bytes(4) + sockaddr[8:]
 
 
 def decode_family(message: memoryview) -> int:

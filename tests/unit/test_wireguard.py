@@ -18,6 +18,7 @@ from wgsd_nm import wireguard
 from wgsd_nm.core.errors import DeviceError, InvalidValue, NoSuchDevice, NotPermitted, NotWireGuard
 from wgsd_nm.core.model import ChangeResult, Device, Endpoint, EndpointChange, Peer, PublicKey
 from wgsd_nm.wireguard import DUMP_ATTEMPTS, WireGuard, judge
+from wgsd_nm.wireguard_messages import Path, encode_endpoint
 
 NEW = Endpoint(IPv4Address("198.51.100.7"), 51820)
 OLD = SAMPLE.peers[0].endpoint
@@ -200,13 +201,23 @@ def test_a_refusal_in_the_midst_says_how_far_it_came(monkeypatch: pytest.MonkeyP
 def test_what_becomes_of_a_change(
     present: Endpoint | None, expected: Endpoint | None, wanted: Endpoint | None, result: ChangeResult
 ) -> None:
-    assert judge(EndpointChange(KEY, expected, wanted), Peer(KEY, present)) is result
+    sockaddrs = [None if endpoint is None else encode_endpoint(endpoint) for endpoint in (present, expected, wanted)]
+    assert judge(Path(sockaddrs[0], 25), *sockaddrs[1:]) is result
 
 
-def test_a_scope_is_the_same_by_name_and_by_number() -> None:
-    by_name = Endpoint.parse("[fe80::1%lo]:1")
-    by_number = Endpoint.parse(f"[fe80::1%{socket.if_nametoindex('lo')}]:1")
-    gone, without = Endpoint.parse("[fe80::1%gone]:1"), Endpoint.parse("[fe80::1]:1")
-    assert judge(EndpointChange(KEY, by_number, None), Peer(KEY, by_name)) is ChangeResult.POKED
-    assert judge(EndpointChange(KEY, gone, None), Peer(KEY, by_name)) is ChangeResult.STALE
-    assert judge(EndpointChange(KEY, without, None), Peer(KEY, by_name)) is ChangeResult.STALE
+@pytest.mark.parametrize(
+    ("expected", "result"),
+    [
+        ("[fe80::1%lo]:1", ChangeResult.POKED),
+        (f"[fe80::1%{socket.if_nametoindex('lo')}]:1", ChangeResult.POKED),
+        ("[fe80::1%gone]:1", ChangeResult.STALE),
+        ("[fe80::1]:1", ChangeResult.STALE),
+    ],
+)
+def test_a_scope_is_the_same_by_name_and_by_number(
+    monkeypatch: pytest.MonkeyPatch, expected: str, result: ChangeResult
+) -> None:
+    here = replace(SAMPLE.peers[0], endpoint=Endpoint.parse("[fe80::1%lo]:1"))
+    dumped = [message(FAMILY, dump(replace(SAMPLE, peers=(here,)), scope=socket.if_nametoindex("lo")))]
+    device, _ = opened(monkeypatch, [dumped, [END]], [[ACK]])
+    assert device.set_endpoints("wg0", [EndpointChange(KEY, Endpoint.parse(expected), None)]) == {KEY: result}

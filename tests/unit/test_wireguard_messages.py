@@ -142,6 +142,33 @@ def test_no_private_or_preshared_key_is_kept_anywhere() -> None:
         assert len(seen) > 100
 
 
+@settings(max_examples=40)
+@given(device=devices, random=st.randoms(use_true_random=False))
+def test_paths_are_what_the_device_says(device: Device, random: object) -> None:
+    def shuffled(attributes: list[bytes]) -> list[bytes]:
+        random.shuffle(attributes)  # type: ignore[attr-defined]  # hypothesis gives a random.Random of its own kind
+        return attributes
+
+    expected = [
+        (peer.public_key.raw, (peer.endpoint and messages.encode_endpoint(peer.endpoint), peer.persistent_keepalive))
+        for peer in device.peers
+    ]
+    assert messages.decode_paths(memoryview(dump(device))) == expected
+    assert messages.decode_paths(memoryview(dump(device, shuffle=shuffled))) == expected
+
+
+def test_what_a_program_left_beside_an_address_does_not_count() -> None:
+    for text, place in (("192.0.2.1:7", slice(8, 16)), ("[fe80::1]:7", slice(4, 8))):
+        endpoint = Endpoint.parse(text)
+        clean = dump(replace(SAMPLE, peers=(Peer(KEY, endpoint),)))
+        littered = bytearray(sockaddr(endpoint))
+        littered[place] = b"x" * (place.stop - place.start)
+        dirty = clean.replace(sockaddr(endpoint), bytes(littered))
+        assert dirty != clean
+        assert messages.decode_paths(memoryview(dirty)) == messages.decode_paths(memoryview(clean))
+        assert decode(dirty) == decode(clean)
+
+
 def test_a_device_without_a_key_has_none() -> None:
     assert decode(dump(replace(SAMPLE, public_key=None))).public_key is None
 
@@ -239,10 +266,11 @@ def test_whatever_the_octets_only_a_device_error_is_raised(device: Device, data:
     message = bytearray(dump(device))
     for _ in range(data.draw(st.integers(1, 4))):
         message[data.draw(st.integers(0, len(message) - 1))] = data.draw(st.integers(0, 255))
-    try:
-        decode(bytes(message))
-    except DeviceError:
-        pass
+    for decoder in (decode, lambda octets: messages.decode_paths(memoryview(octets))):
+        try:
+            decoder(bytes(message))
+        except DeviceError:
+            pass
 
 
 @given(st.binary(max_size=200))
@@ -256,7 +284,12 @@ def test_noise_is_split_into_whole_messages_or_refused(noise: bytes) -> None:
 
 @given(st.binary(max_size=200))
 def test_noise_is_a_device_error(noise: bytes) -> None:
-    for decoder in (messages.decode_family, messages.decode_link, messages.DeviceDecoder("wg0").add):
+    for decoder in (
+        messages.decode_family,
+        messages.decode_link,
+        messages.decode_paths,
+        messages.DeviceDecoder("wg0").add,
+    ):
         try:
             decoder(memoryview(noise))
         except DeviceError:
@@ -291,14 +324,14 @@ def interval(seconds: int) -> bytes:
 def test_a_poke_sets_the_endpoint_and_moves_the_keepalive_to_nothing_and_back(
     key: PublicKey, endpoint: Endpoint, keepalive: int
 ) -> None:
-    assert entries(messages.encode_poke(key, sockaddr(endpoint), keepalive)) == [
+    assert entries(messages.encode_poke(key.raw, sockaddr(endpoint), keepalive)) == [
         {1: key.raw, 3: UPDATE_ONLY, 4: sockaddr(endpoint), 5: interval(0)},
         {1: key.raw, 3: UPDATE_ONLY, 5: interval(keepalive)},
     ]
 
 
 def test_a_poke_without_keepalive_ends_without_keepalive() -> None:
-    assert entries(messages.encode_poke(KEY, None, 0)) == [
+    assert entries(messages.encode_poke(KEY.raw, None, 0)) == [
         {1: KEY.raw, 3: UPDATE_ONLY, 5: interval(0)},
         {1: KEY.raw, 3: UPDATE_ONLY, 5: interval(1)},
         {1: KEY.raw, 3: UPDATE_ONLY, 5: interval(0)},
@@ -311,7 +344,7 @@ def test_messages_are_few_whole_and_below_the_limit(
     wishes: list[tuple[PublicKey, Endpoint | None, int]],
 ) -> None:
     pokes = [
-        messages.encode_poke(key, None if endpoint is None else sockaddr(endpoint), keepalive)
+        messages.encode_poke(key.raw, None if endpoint is None else sockaddr(endpoint), keepalive)
         for key, endpoint, keepalive in wishes
     ]
     check_messages(pokes)
@@ -335,7 +368,7 @@ def check_messages(pokes: list[bytes]) -> int:
 
 def test_a_thousand_peers_take_a_few_messages() -> None:
     pokes = [
-        messages.encode_poke(PublicKey(number.to_bytes(32)), sockaddr(Endpoint(IPv6Address(number), 1)), 0)
+        messages.encode_poke(number.to_bytes(32), sockaddr(Endpoint(IPv6Address(number), 1)), 0)
         for number in range(1000)
     ]
     assert check_messages(pokes) == 4

@@ -63,7 +63,9 @@ def parts(peer: Peer, scope: int = 0) -> list[bytes]:
     ]
 
 
-def dump(device: Device, *, shuffle: Callable[[list[bytes]], list[bytes]] = lambda attributes: attributes) -> bytes:
+def dump(
+    device: Device, *, scope: int = 0, shuffle: Callable[[list[bytes]], list[bytes]] = lambda attributes: attributes
+) -> bytes:
     return GENERIC + b"".join(
         [
             attribute(6, struct.pack("=H", device.listen_port)),
@@ -72,7 +74,7 @@ def dump(device: Device, *, shuffle: Callable[[list[bytes]], list[bytes]] = lamb
             attribute(2, device.interface.encode() + b"\0"),
             attribute(3, SECRET),
             *([] if device.public_key is None else [attribute(4, device.public_key.raw)]),
-            nested(8, *(nested(0, *shuffle(parts(peer))) for peer in device.peers)),
+            nested(8, *(nested(0, *shuffle(parts(peer, scope))) for peer in device.peers)),
         ]
     )
 
