@@ -58,7 +58,7 @@ DAVE = key("dave")
 PINNED_AT = Endpoint.parse("203.0.113.7:51820")
 OTHER = config.parse('[tunnel.home]\nzone = "other.example.com"\nregistry = ["10.0.0.254", "203.0.113.53"]\n', "test")
 PROFILE = (profile(BOB, "10.0.0.2/32"), profile(CAROL, "10.0.0.3/32"), profile(DAVE, "10.0.0.4/32", str(PINNED_AT)))
-ENDPOINTS = (HOME, OFFICE, CAFE, Endpoint.parse("10.0.0.2:1"), Endpoint.parse("[2001:db8::1]:51820"))
+ENDPOINTS = (HOME, OFFICE, CAFE, Endpoint.parse("10.0.0.254:1"), Endpoint.parse("[2001:db8::1]:51820"))
 UPLINKS = ((), (uplink(),), (uplink("198.18.0.5/24", "198.18.0.1", "wlan0"),), (uplink(), uplink(interface="wlan0")))
 
 
@@ -202,7 +202,7 @@ class World:
             self.story.hear(LookupsAnswered(interface, tuple(told)))
 
     def lives(self, name: str, public_key: PublicKey, endpoint: Endpoint) -> None:
-        if public_key not in self.story.kernel:
+        if public_key not in self.story.kernel or (name == "removed" and public_key == REGISTRY):
             return
         match name:
             case "shakes":
