@@ -12,7 +12,7 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from itertools import chain
 from typing import Self, TypeVar
@@ -32,7 +32,7 @@ from pyroute2.netlink.rtnl import RTM_GETLINK
 from pyroute2.netns import create_socket
 
 from wgsd_nm.core.errors import DeviceError, InvalidValue, NoSuchDevice, NotPermitted, NotWireGuard
-from wgsd_nm.core.model import ChangeResult, Device, EndpointChange, PublicKey
+from wgsd_nm.core.model import ChangeResult, Device, EndpointChange, Peer, PublicKey
 from wgsd_nm.wireguard_messages import (
     HEADER,
     UNREADABLE,
@@ -73,6 +73,7 @@ class WireGuard:
     def __init__(self) -> None:
         """Raises DeviceError where the kernel has no WireGuard."""
         self._netlink = _Netlink(NETLINK_GENERIC)
+        self._records: dict[str, Mapping[bytes, Peer]] = {}
         try:
             self._family = self._find_family()
         except BaseException:
@@ -94,8 +95,9 @@ class WireGuard:
         Raises InvalidValue, NoSuchDevice, NotWireGuard, NotPermitted, DeviceError.
         """
         for _ in range(DUMP_ATTEMPTS):
-            decoder = DeviceDecoder(interface)
+            decoder = DeviceDecoder(interface, self._records.pop(interface, {}))
             if self._dump(interface, decoder.add) is not None:
+                self._records[interface] = decoder.records
                 return decoder.device()
         raise DeviceError(f"the peers of {interface} change faster than they can be read: try again")
 

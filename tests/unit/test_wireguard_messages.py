@@ -74,12 +74,13 @@ def test_a_device_and_its_peers_are_read() -> None:
     assert decode(dump(SAMPLE)) == SAMPLE
 
 
+@settings(deadline=None)
 @given(devices)
 def test_every_device_is_read_as_it_is(device: Device) -> None:
     assert decode(dump(device)) == device
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(device=devices, random=st.randoms(use_true_random=False))
 def test_the_order_of_a_peers_attributes_does_not_matter(device: Device, random: object) -> None:
     def shuffled(attributes: list[bytes]) -> list[bytes]:
@@ -108,6 +109,7 @@ def test_peers_cut_by_the_end_of_a_message_are_joined_by_key() -> None:
     assert whole == replace(SAMPLE, peers=(replace(first, allowed_ips=first.allowed_ips + rest), second))
 
 
+@settings(deadline=None)
 @given(st.lists(networks, min_size=1, max_size=30), st.data())
 def test_a_peer_may_be_cut_into_any_number_of_pieces(all_networks: list[IPv4Network], data: st.DataObject) -> None:
     peer = replace(SAMPLE.peers[0], allowed_ips=())
@@ -142,7 +144,7 @@ def test_no_private_or_preshared_key_is_kept_anywhere() -> None:
         assert len(seen) > 100
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(device=devices, random=st.randoms(use_true_random=False))
 def test_paths_are_what_the_device_says(device: Device, random: object) -> None:
     def shuffled(attributes: list[bytes]) -> list[bytes]:
@@ -167,6 +169,36 @@ def test_what_a_program_left_beside_an_address_does_not_count() -> None:
         assert dirty != clean
         assert messages.decode_paths(memoryview(dirty)) == messages.decode_paths(memoryview(clean))
         assert decode(dirty) == decode(clean)
+
+
+@settings(deadline=None)
+@given(st.lists(devices, min_size=2, max_size=4))
+def test_what_is_known_of_other_dumps_changes_nothing(dumped: list[Device]) -> None:
+    known: dict[bytes, Peer] = {}
+    for device in [*dumped, *dumped]:
+        decoder = messages.DeviceDecoder("wg0", known)
+        decoder.add(memoryview(dump(device)))
+        assert decoder.device() == device
+        known |= decoder.records
+
+
+def test_a_peer_that_is_as_it_was_is_the_same_object() -> None:
+    first, second = SAMPLE.peers
+    moved = replace(SAMPLE, peers=(first, replace(second, rx_bytes=1)))
+    before = messages.DeviceDecoder("wg0")
+    before.add(memoryview(dump(SAMPLE)))
+    after = messages.DeviceDecoder("wg0", before.records)
+    after.add(memoryview(dump(moved)))
+    assert after.device() == moved
+    assert after.device().peers[0] is before.device().peers[0]
+
+
+def test_a_peer_with_a_scope_is_never_known() -> None:
+    near = replace(SAMPLE.peers[0], endpoint=Endpoint.parse("[fe80::1%lo]:1"))
+    decoder = messages.DeviceDecoder("wg0")
+    decoder.add(memoryview(dump(replace(SAMPLE, peers=(near,)), scope=LOOPBACK)))
+    assert decoder.device().peers == (near,)
+    assert not decoder.records
 
 
 def test_a_device_without_a_key_has_none() -> None:
@@ -211,6 +243,7 @@ def test_endpoints_are_written_as_the_kernel_holds_them(text: str, expected: str
         assert written == sockaddr(endpoint, 77 if "%" in text else 0)
 
 
+@settings(deadline=None)
 @given(endpoints)
 def test_endpoints_come_back_as_they_were_written(endpoint: Endpoint) -> None:
     assert messages.decode_endpoint(messages.encode_endpoint(endpoint)) == endpoint
@@ -250,6 +283,7 @@ def test_a_peer_without_a_key_is_an_error() -> None:
         decode(GENERIC + nested(8, nested(0, attribute(5, b"\0\0"))))
 
 
+@settings(deadline=None)
 @given(device=devices, data=st.data())
 def test_a_cut_message_is_an_error_or_a_smaller_device(device: Device, data: st.DataObject) -> None:
     whole = dump(device)
@@ -261,6 +295,7 @@ def test_a_cut_message_is_an_error_or_a_smaller_device(device: Device, data: st.
     assert len(read.peers) <= len(device.peers)
 
 
+@settings(deadline=None)
 @given(device=devices, data=st.data())
 def test_whatever_the_octets_only_a_device_error_is_raised(device: Device, data: st.DataObject) -> None:
     message = bytearray(dump(device))
@@ -273,6 +308,7 @@ def test_whatever_the_octets_only_a_device_error_is_raised(device: Device, data:
             pass
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_noise_is_split_into_whole_messages_or_refused(noise: bytes) -> None:
     try:
@@ -282,6 +318,7 @@ def test_noise_is_split_into_whole_messages_or_refused(noise: bytes) -> None:
         pass
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_noise_is_a_device_error(noise: bytes) -> None:
     for decoder in (
@@ -320,6 +357,7 @@ def interval(seconds: int) -> bytes:
     return struct.pack("=H", seconds)
 
 
+@settings(deadline=None)
 @given(keys, endpoints, st.integers(1, 0xFFFF))
 def test_a_poke_sets_the_endpoint_and_moves_the_keepalive_to_nothing_and_back(
     key: PublicKey, endpoint: Endpoint, keepalive: int
@@ -338,7 +376,7 @@ def test_a_poke_without_keepalive_ends_without_keepalive() -> None:
     ]
 
 
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(st.lists(st.tuples(keys, st.none() | endpoints, st.sampled_from([0, 25])), max_size=900))
 def test_messages_are_few_whole_and_below_the_limit(
     wishes: list[tuple[PublicKey, Endpoint | None, int]],
