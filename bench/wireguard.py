@@ -6,8 +6,9 @@
 wireguard.read.N   read() in a running process / `wg show DEVICE dump` with its start, on a device with N peers
 wireguard.set.1000 set_endpoints() of 1000 peers, read and pokes and all / one `wg set` of the same endpoints
 
-Reads are those of a program that watches: again and again, the peers as they were. The devices are down, so that nothing is sent and the writing alone is measured. Each figure is the quotient of two
-medians; the two are measured in turn.
+Reads are those of a program that watches: again and again, the peers as they were. The devices are down, so that
+nothing is sent and the writing alone is measured. Each figure is the quotient of two medians; the two are measured in
+turn.
 """
 
 from __future__ import annotations
