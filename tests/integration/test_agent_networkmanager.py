@@ -100,10 +100,10 @@ class Watcher:
         self.times.append(time.monotonic_ns())
         self._news.set()
 
-    async def until(self, predicate: Callable[[Network], bool], what: str) -> Network:
+    async def until(self, predicate: Callable[[Network], bool], what: str, deadline: float = DEADLINE) -> Network:
         """The last snapshot, as soon as it is such a one."""
         try:
-            async with asyncio.timeout(DEADLINE):
+            async with asyncio.timeout(deadline):
                 while not self.networks or not predicate(self.networks[-1]):
                     self._news.clear()
                     await self._news.wait()
