@@ -442,7 +442,7 @@ def test_where_nothing_can_come_of_it_nothing_is_done(stops: object, goes: objec
         story.kernel[CAROL] = carol()
         assert of_kind(LookUp, story.reads()) == []
         assert of_kind(SetEndpoints, story.answers(bob=OFFICE)) == []
-    actions = story.sleeps(3600)
+    actions = story.sleeps(0.5 if amid_a_pass else 3600)
     assert of_kind(LookUp, actions) + of_kind(SetEndpoints, actions) + of_kind(ReadPeers, actions) == []
     assert [type(action) for action in goes(story)] == [ForgetServers, ReadPeers, LookUp]
 
@@ -650,15 +650,16 @@ def test_an_ended_trial_does_not_have_the_device_read_without_pause() -> None:
     story.acknowledges()
     story.answers(bob=HOME)
     story.hear(RefreshRequested(1))
-    reads = 0
-    end = story.now + 10
+    reads, end = 0, story.now + 10
     while story.now < end:
-        story.sleeps(min(max(due(story.watch) - story.now, 0.0), end - story.now))
+        if story.acknowledges():
+            continue
         if story.tunnel.reading_since is not None:
             story.reads()
             reads += 1
-        while story.acknowledges():
-            pass
+        else:
+            story.sleeps(max(due(story.watch) - story.now, 0.0))
+    assert story.peer(BOB).trial is not None
     assert reads < 15
 
 
@@ -701,3 +702,27 @@ def test_another_profile_peer_is_no_reason_for_a_pass() -> None:
     story = Story.settled(bob(), bob=HOME)
     more = tunnel(profile(BOB, "10.0.0.2/32"), ProfilePeer(key("dave")))
     assert story.hear(NetworkSeen(replace(story.network, tunnels=(more,)))) == ()
+
+
+def test_the_registrys_peer_is_poked_first() -> None:
+    story = Story.settled(bob(), bob=HOME)
+    story.connects(BOB)
+    story.kernel = dict(reversed(story.kernel.items()))
+    story.sees(uplink("192.0.2.99/24"))
+    (order,) = of_kind(SetEndpoints, story.reads())
+    assert [change.public_key for change in order.changes] == [REGISTRY, BOB]
+
+
+def test_a_lookup_by_time_is_dropped_when_nobody_is_left_to_ask() -> None:
+    story = Story.of(bob())
+    story.hear(ConfigLoaded(config.parse('[tunnel.home]\nzone = "auto"\n', "test")))
+    (up,) = story.network.tunnels
+    named = replace(up, search=("wg.example.com",), dns=(SERVER.address,))
+    story.hear(NetworkSeen(replace(story.network, tunnels=(named,))))
+    story.works()
+    story.answers(bob=HOME)
+    story.works()
+    assert story.peer(BOB).next_lookup is not None
+    story.hear(NetworkSeen(replace(story.network, tunnels=(up,))))
+    assert of_kind(LookUp, story.sleeps(20)) == []
+    assert story.peer(BOB).next_lookup is None
