@@ -166,9 +166,15 @@ class Registry(NameServer):
     """A well-behaved registry, quick enough for a bench: answers for its peers as wgsd does, in any letter case."""
 
     def __init__(
-        self, zone: str, peers: Mapping[PublicKey, Endpoint], *, address: str = "127.0.0.1", delay: float = 0.0
+        self,
+        zone: str,
+        peers: Mapping[PublicKey, Endpoint],
+        *,
+        address: str = "127.0.0.1",
+        port: int = 0,
+        delay: float = 0.0,
     ) -> None:
-        super().__init__(address, delay=delay)
+        super().__init__(address, port=port, delay=delay)
         self._zone = parse_zone(zone)
         self._records: dict[bytes, tuple[bytes, bytes]] = {}
         for key, endpoint in peers.items():

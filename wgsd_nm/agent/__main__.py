@@ -92,11 +92,12 @@ async def run() -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="wgsd-nm-agent", description=__doc__)
     parser.add_argument("--version", action="version", version=__version__)
-    parser.add_argument("--debug", action="store_true", help="log what is heard and done")
+    parser.add_argument("--debug", action="store_true", help="log what is heard and done, with times")
     arguments = parser.parse_args()
-    logging.basicConfig(
-        level=logging.DEBUG if arguments.debug else logging.INFO, format="%(levelname)s: %(message)s", stream=sys.stderr
-    )
+    if arguments.debug:
+        logging.basicConfig(level=logging.DEBUG, format="%(created).6f %(levelname)s: %(message)s", stream=sys.stderr)
+    else:
+        logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s", stream=sys.stderr)
     sys.exit(asyncio.run(run()))
 
 

@@ -36,7 +36,7 @@ from wgsd_nm.core.events import (
     SetFailed,
     TimePassed,
 )
-from wgsd_nm.core.model import Advertisement, PublicKey, Server
+from wgsd_nm.core.model import Advertisement, Network, PublicKey, Server
 from wgsd_nm.core.watch import AgentWatch
 
 _log = logging.getLogger(__name__)
@@ -73,6 +73,8 @@ class Loop:
 
     def handle(self, event: Event) -> None:
         self.watch, actions = advance(self.watch, event, self.now(), random.random())
+        if _log.isEnabledFor(logging.DEBUG):
+            _tell(event, actions)
         for action in actions:
             self._perform(action)
         self._set_timer()
@@ -184,6 +186,20 @@ class Loop:
         task = asyncio.get_running_loop().create_task(work)
         tasks.add(task)
         task.add_done_callback(partial(_ended, tasks))
+
+
+def _tell(event: Event, actions: tuple[Action, ...]) -> None:
+    if not isinstance(event, TimePassed):
+        _log.debug("heard %s", _brief(event))
+    for action in actions:
+        _log.debug("do %s", _brief(action))
+
+
+def _brief(value: Event | Action) -> str:
+    """The name of an event or action, and what it is about, but for its lists."""
+    fields = ((name, getattr(value, name)) for name in value.__dataclass_fields__)
+    about = (f"{name}={field}" for name, field in fields if field and not isinstance(field, tuple | dict | Network))
+    return " ".join((type(value).__name__, *about))
 
 
 def _ended(tasks: set[asyncio.Task[None]], task: asyncio.Task[None]) -> None:

@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The seed scenario, told step by step: two laptops behind two NATs find each other, and one of them moves.
+
+Runs as root in the guest. It ends with status 0 only if every step was seen to happen, from outside.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from lab.world import Laptop, NotInTimeError, World, wait_for
+from lab.world.host import CommandFailedError
+from lab.world.report import collect
+
+ZONE = "wg.example.com"
+AGENT = "io.github.wgsd_nm.Agent1"
+AGENT_PATH = "/io/github/wgsd_nm/Agent1"
+BOB = "10.0.0.2"
+ALICE = "10.0.0.1"
+PINGS = 5
+"""A second."""
+
+T = TypeVar("T")
+
+
+class Story:
+    """Tells what happens with the seconds since the last event. Each `step` raises what it saw instead."""
+
+    def __init__(self) -> None:
+        self._event = time.time()
+        self.told = ""
+
+    def chapter(self, text: str) -> None:
+        print(f"\n{text}", flush=True)
+
+    def event(self, text: str) -> float:
+        """Something that people do; times are counted from here."""
+        self._event = time.time()
+        self._print("", text)
+        return self._event
+
+    def step(self, text: str, happened: Callable[[], T], timeout: float) -> T:
+        """Wait until it has happened, and tell it."""
+        self.told = text
+        value = wait_for(happened, timeout, text, interval=0.1)
+        self.saw(text, time.time())
+        return value
+
+    def saw(self, text: str, at: float) -> None:
+        self._print(f"{at - self._event:+7.2f} s", text)
+
+    def show(self, output: str) -> None:
+        for line in output.rstrip().splitlines():
+            self._print("", f"  {line}")
+
+    def _print(self, when: str, text: str) -> None:
+        print(f"{when:>10}  {text}", flush=True)
+
+
+class Pinging:
+    """ping(8) going on in the background, and the times at which answers came."""
+
+    def __init__(self, laptop: Laptop, address: str) -> None:
+        self._laptop, self._name = laptop, f"ping-{address}"
+        laptop.spawn(["ping", "-n", "-D", "-O", "-i", f"{1 / PINGS:g}", address], name=self._name)
+
+    def first_answer_after(self, moment: float) -> float | None:
+        return next((at for at in self._answers() if at > moment), None)
+
+    def _answers(self) -> Iterator[float]:
+        text = self._laptop.log(self._name).read_text(errors="replace")
+        for line in re.finditer(r"^\[(\d+\.\d+)\] \d+ bytes from", text, re.MULTILINE):
+            yield float(line[1])
+
+    def stop(self) -> None:
+        self._laptop.stop(self._name)
+
+
+def logged(laptop: Laptop, text: str, after: float) -> float | None:
+    """When the laptop's agent first logged a line with this text, after a moment."""
+    for line in laptop.log("agent").read_text(errors="replace").splitlines():
+        stamp, _, said = line.partition(" ")
+        if text in said and stamp.replace(".", "").isdigit() and float(stamp) > after:
+            return float(stamp)
+    return None
+
+
+def start_registry(world: World) -> None:
+    """The registry program on the registry's address inside the tunnel."""
+    world.registry.spawn(
+        ["python3", "-m", "wgsd_nm.registry", "--device", "wg0", "--zone", ZONE, "--listen", world.registry.address],
+        name="registry",
+    )
+
+
+def start_agent(laptop: Laptop) -> None:
+    """The agent as the ordinary user u, configured for wg0."""
+    config = f'[tunnel.wg0]\nzone = "{ZONE}"\nregistry = "10.0.0.254"\n'
+    laptop.write("/home/u/.config/wgsd-nm/config.toml", config, user="u")
+    laptop.spawn(["python3", "-m", "wgsd_nm.agent", "--debug"], name="agent", user="u")
+
+
+def agent_property(laptop: Laptop, name: str) -> str:
+    """A property of Agent1 as busctl prints it."""
+    return laptop.busctl_user("get-property", AGENT, AGENT_PATH, AGENT, name).stdout.strip()
+
+
+def has_agent(laptop: Laptop) -> bool:
+    """Whether the agent owns its name; asking the agent itself would start a second one."""
+    bus = ("org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus")
+    return laptop.busctl_user("call", *bus, "NameHasOwner", "s", AGENT).stdout.strip() == "b true"
+
+
+def endpoint(world: World, laptop: Laptop, other: str) -> str:
+    """The endpoint in a laptop's kernel for another laptop."""
+    peers = laptop.peers()
+    return peers[world.keys[other].public].endpoint
+
+
+def prepare(world: World, story: Story) -> tuple[Laptop, Laptop]:
+    story.chapter("An internet with a registry, and two laptops behind two NATs.")
+    alice, bob = world.laptop("alice", world.nat_a), world.laptop("bob", world.nat_b)
+    for laptop, other in ((alice, "bob"), (bob, "alice")):
+        laptop.boot(replace(world.profile(laptop.name, [other]), autoconnect=False))
+    start_registry(world)
+    for laptop in (alice, bob):
+        laptop.wait_connected("eth0")
+        start_agent(laptop)
+        story.step(f"{laptop.name}'s agent is on the session bus", partial(has_agent, laptop), 60)
+    story.show(f"registry  {world.registry.public}, inside the tunnel {world.registry.address}, zone {ZONE}")
+    story.show(f"alice     behind NAT A, {world.nat_a.public}, inside the tunnel {ALICE}")
+    story.show(f"bob       behind NAT B, {world.nat_b.public}, inside the tunnel {BOB}")
+    return alice, bob
+
+
+def meet(world: World, story: Story, alice: Laptop, bob: Laptop) -> None:
+    story.chapter("They turn WireGuard on, and do nothing else.")
+    relayed, direct = world.registry.relayed.packets(), world.count_direct(world.nat_a, world.nat_b)
+    story.event("bob: nmcli connection up wg0")
+    bob.nmcli("connection", "up", "wg0")
+    story.step("the registry sees bob's public endpoint", lambda: world.endpoint_seen("bob"), 20)
+    at = story.event("alice: nmcli connection up wg0")
+    alice.nmcli("connection", "up", "wg0")
+    pinging = Pinging(alice, BOB)
+    story.step("the registry sees alice's public endpoint", lambda: world.endpoint_seen("alice"), 20)
+    for one, other in ((alice, "bob"), (bob, "alice")):
+        story.step(f"{one.name}'s kernel has {other}'s endpoint", partial(endpoint, world, one, other), 60)
+    story.step("bob answers", lambda: pinging.first_answer_after(at), 60)
+    story.step("more packets go from NAT A to NAT B", lambda: direct.packets() > PINGS, 20)
+    passed = world.registry.relayed.packets() - relayed
+    if passed:
+        raise AssertionError(f"{passed} packets between alice and bob passed the registry")
+    story.show(f"packets that went from NAT A straight to NAT B: {direct.packets()}; that passed the registry: 0")
+    pinging.stop()
+
+
+def move(world: World, story: Story, alice: Laptop, bob: Laptop) -> None:
+    story.chapter("They talk, and alice moves to another network behind another NAT.")
+    talking = [Pinging(alice, BOB), Pinging(bob, ALICE)]
+    started = time.time()
+    story.step("both hear each other", lambda: all(p.first_answer_after(started) for p in talking), 20)
+    alice.spawn(["ip", "-timestamp", "-tshort", "monitor", "address", "route"], name="ip-monitor")
+    before = endpoint(world, bob, "alice")
+    alice.unplug()
+    alice.wait_state("eth0", "unavailable")
+    alice.plug(world.nat_c)
+    lan = f"{world.nat_c.lan}."
+    story.step("alice's card is in NAT C's network", lambda: lan in routes(alice), 30)
+    usable = story.event(f"alice has an address behind NAT C, {world.nat_c.public}, and a route")
+    seen = story.step("the registry sees her there", lambda: seen_at(world, world.nat_c.public), 30)
+    story.step("bob's kernel has her new endpoint", lambda: endpoint(world, bob, "alice") not in ("", before), 60)
+    answer = story.step("bob answers again", lambda: talking[0].first_answer_after(usable), 60)
+    if endpoint(world, bob, "alice") != seen:
+        raise AssertionError(f"bob has alice at {endpoint(world, bob, 'alice')}, the registry at {seen}")
+    story.chapter("How long each step took, from the moment that her new address could be used:")
+    network = logged(alice, "heard NetworkSeen", usable - 1.0)
+    suspected = logged(bob, "do LookUp", usable)
+    for text, when in (
+        ("alice's agent has seen the change", network),
+        ("alice's lookups are answered", logged(alice, "heard LookupsAnswered", network or usable)),
+        ("bob's agent suspects, and asks", suspected),
+        ("bob's lookup is answered", logged(bob, "heard LookupsAnswered", suspected or usable)),
+        ("bob's kernel has the new endpoint", logged(bob, "heard EndpointsSet", suspected or usable)),
+        ("alice hears bob again", answer),
+    ):
+        if when is None:
+            raise AssertionError(f"no trace of this in the agents' logs: {text}")
+        story.saw(text, when)
+    for each in talking:
+        each.stop()
+
+
+def routes(laptop: Laptop) -> str:
+    return laptop.run(["ip", "route", "show", "default"]).stdout
+
+
+def seen_at(world: World, address: str) -> str:
+    seen = world.endpoint_seen("alice")
+    return seen if seen.startswith(f"{address}:") else ""
+
+
+def look(story: Story, alice: Laptop) -> None:
+    story.chapter("What alice is shown.")
+    wait_for(lambda: agent_property(alice, "State") == 's "ok"', 30, "alice's agent to be content")
+    command = ["busctl", "--user", "introspect", AGENT, AGENT_PATH, AGENT]
+    story.event(f"$ {' '.join(command)}")
+    story.show(alice.run(command, user="u").stdout)
+    story.event("$ wgsd-nm status")
+    shown = alice.run(["python3", "-m", "wgsd_nm.cli", "status"], user="u").stdout
+    story.show(shown)
+    if "connected" not in shown or BOB not in alice.run(["wg", "show", "wg0", "allowed-ips"]).stdout:
+        raise AssertionError("wgsd-nm status does not show bob as connected")
+
+
+def tell() -> int:
+    """The whole story; the exit status."""
+    story = Story()
+    with World() as world:
+        try:
+            alice, bob = prepare(world, story)
+            meet(world, story, alice, bob)
+            move(world, story, alice, bob)
+            look(story, alice)
+        except (NotInTimeError, CommandFailedError, AssertionError) as error:
+            print(collect(world.hosts, "demo"))
+            print(f"\nThe demo FAILED at this step: {story.told or 'the beginning'}\n{error}")
+            return 1
+    print("\nAll of this was observed from outside: wg, ping, nftables counters. The demo succeeded.")
+    return 0
+
+
+if __name__ == "__main__":
+    Path("/lab/out").mkdir(exist_ok=True)
+    sys.exit(tell())
