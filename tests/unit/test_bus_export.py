@@ -34,7 +34,7 @@ def objects() -> Objects:
         ),
     )
     made.add(PATH, Interface("org.example.Other1", properties={"Level": Property("s", lambda: "other")}))
-    made.add(PATH + "/Part", Interface("org.example.Part1"))
+    made.add(PATH + "/Part", Interface("org.example.Part1", methods={'<&">': Method(do)}))
     return made
 
 
@@ -127,6 +127,8 @@ def test_introspection_names_every_argument(objects: Objects) -> None:
     properties = [(each.get("name"), each.get("type"), each.get("access")) for each in found[NAME].findall("property")]
     assert properties == [("Level", "u", "read"), ("Title", "s", "read")]
     assert [child.get("name") for child in node.findall("node")] == ["Part"]
+    part = ElementTree.fromstring(objects.introspection(PATH + "/Part").split("\n", 2)[2])
+    assert [method.get("name") for method in part.findall("interface[@name='org.example.Part1']/method")] == ['<&">']
 
 
 def test_nodes_above_an_object_lead_to_it(objects: Objects) -> None:

@@ -36,7 +36,7 @@ def peer_to_wire(peer: Peer) -> dict[str, Variant]:
         "RxBytes": Variant("t", peer.rx_bytes),
         "TxBytes": Variant("t", peer.tx_bytes),
         "PersistentKeepalive": Variant("q", peer.persistent_keepalive),
-        "AllowedIPs": Variant("as", [str(network) for network in peer.allowed_ips]),
+        "AllowedIPs": Variant("as", [_network_text(network) for network in peer.allowed_ips]),
     }
 
 
@@ -99,3 +99,8 @@ def _network(text: str) -> IPNetwork:
         return ip_network(text)
     except ValueError:
         raise InvalidValue(f"{shown(text)} is not an IP network: expected ADDRESS/LENGTH, like 192.0.2.0/24") from None
+
+
+@lru_cache(maxsize=_TEXTS_KEPT)
+def _network_text(network: IPNetwork) -> str:
+    return str(network)
