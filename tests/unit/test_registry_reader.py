@@ -157,3 +157,19 @@ def test_the_link_is_lost_where_the_reader_breaks_the_rules(reply: bytes, why: s
                 await link.fetch()
 
     asyncio.run(run())
+
+
+def test_a_reply_that_came_before_is_not_taken_again() -> None:
+    async def run() -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            link = await Link.over(ours)
+            for wanted in (device(ALICE), None):
+                theirs.sendall(WHOLE)
+                if wanted:
+                    assert await link.fetch() == wanted
+                else:
+                    with pytest.raises(ReaderLost, match="not of this version"):
+                        await link.fetch()
+
+    asyncio.run(run())
