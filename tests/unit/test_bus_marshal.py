@@ -144,6 +144,28 @@ def test_a_body_cut_short_is_malformed(body: tuple[str, Sequence[Any]], data: st
             unmarshal(body[0], octets[: data.draw(st.integers(0, len(octets) - 1))])
 
 
+@pytest.mark.parametrize(
+    ("signature", "octets"),
+    [
+        ("u", struct.pack("<IB", 1, 0)),  # more than the signature says
+        ("s", struct.pack("<I", 5) + b"ab\0"),  # a text that ends after the message
+        ("ay", struct.pack("<I", 5) + b"ab"),
+        ("as", struct.pack("<I", 1 << 30)),
+        ("a{sv}", struct.pack("<II", 1 << 30, 0)),
+        ("auu", struct.pack("<III", 3, 1, 2)),  # an array that ends within an element
+        ("a{yy}u", struct.pack("<IIII", 1, 0, 0x0101, 2)),
+        ("a{sv}", struct.pack("<III", 1, 0, 1) + b"k\0\x01y\0\x01"),
+        ("v", b"\x02ss\0"),
+        ("v", b"\x00\0"),
+        ("s", struct.pack("<I", 1) + b"\xff\0"),
+        ("g", b"\x01\xff\0"),
+    ],
+)
+def test_octets_that_contradict_themselves(signature: str, octets: bytes) -> None:
+    with pytest.raises(Malformed):
+        unmarshal(signature, octets)
+
+
 def test_big_endian() -> None:
     text = struct.pack(">I", 2) + b"ab\0"
     assert unmarshal("yqus", b"\x07\0" + struct.pack(">HI", 258, 16909060) + text, little=False) == [

@@ -460,10 +460,7 @@ def _array_bounds(order: str, alignment: int) -> Callable[[bytes, int], tuple[in
     def bounds(data: bytes, at: int) -> tuple[int, int]:
         at = (at + 3) & ~3
         start = (at + 4 + alignment - 1) & -alignment
-        end = start + unpack(data, at)[0]
-        if end > len(data):
-            raise IndexError("an array ends after its message")
-        return start, end
+        return start, start + unpack(data, at)[0]
 
     return bounds
 
