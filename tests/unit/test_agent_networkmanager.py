@@ -197,7 +197,9 @@ def test_a_profile_updated_while_it_is_read_is_read_once_more() -> None:
         # The reply has come, and before its caller's turn so does the signal behind it.
         bench.bus.emit(nm.TUNNEL_PROFILE, names.NM_PROFILE, "Updated")
         (new,) = await bench.calls(SETTINGS)
-        assert bench.networks == [], "what the old reply says is void"
+        bench.bus.change(nm.ROOT, names.NM, Connectivity=3)
+        assert [network.tunnels[0].connection_id for network in bench.networks] == ["Home"], "the old reply is void"
+        bench.networks.clear()
         newer = nm.settings()
         newer["connection"]["id"] = "New"
         new.set_result([newer])
@@ -299,11 +301,15 @@ def test_a_new_owner_without_a_gap_is_a_restart_too() -> None:
     run(test)
 
 
-def test_a_reply_of_the_networkmanager_before_is_not_used() -> None:
+@pytest.mark.parametrize("while_reading", ["objects", "profiles"])
+def test_a_reply_of_the_networkmanager_before_is_not_used(while_reading: str) -> None:
     async def test(bench: Bench) -> None:
         await bench.start()
         reading = asyncio.ensure_future(bench.adapter.refresh())
         (old,) = await bench.calls(OBJECTS)
+        if while_reading == "profiles":
+            old.set_result([nm.laptop()])
+            await bench.calls(SETTINGS)
         bench.bus.owner(":1.9")
         if not old.done():
             old.set_result([{}])

@@ -120,7 +120,6 @@ class NetworkManager:
                 self._complain(f"NetworkManager's objects cannot be read, it is tried again: {error}")
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LAST_RETRY)
-        self._loading = None
         self._settle()
 
     async def _load_once(self) -> None:
