@@ -111,14 +111,15 @@ def test_silence_is_measured_from_the_first_octets_sent(readings: Readings) -> N
 def test_after_a_long_pause_silence_counts_from_the_check_not_from_the_pause(readings: Readings) -> None:
     readings.read(handshake=1000)
     readings.now += 100
-    readings.read(handshake=1000, tx=1000)
+    readings.read(handshake=1000, tx=10000)
     assert readings.evidence.silence(readings.now) == 5
 
 
 @pytest.mark.parametrize(
-    ("sent", "keepalive", "traffic"), [(96, 0, False), (97, 0, True), (96 + 5 * 32, 1, False), (97 + 5 * 32, 1, True)]
+    ("sent", "keepalive", "traffic"),
+    [(296 + 96, 0, False), (297 + 96, 0, True), (296 + 96 + 5 * 32, 1, False), (297 + 96 + 5 * 32, 1, True)],
 )
-def test_keepalives_are_no_traffic(readings: Readings, sent: int, keepalive: int, traffic: bool) -> None:
+def test_keepalives_and_initiations_are_no_traffic(readings: Readings, sent: int, keepalive: int, traffic: bool) -> None:
     readings.read(handshake=1000, keepalive=keepalive)
     readings.read(handshake=1000, tx=sent, keepalive=keepalive)
     assert (readings.evidence.sent_at == readings.now) is traffic

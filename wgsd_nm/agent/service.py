@@ -89,7 +89,7 @@ class Service:
         changed = []
         if new.state != old.state:
             changed.append("State")
-        if new.tunnels != old.tunnels:
+        if len(new.tunnels) != len(old.tunnels) or any(map(TunnelStatus.differs, new.tunnels, old.tunnels)):
             changed.append("Tunnels")
         if len(new.peers) != len(old.peers) or any(map(PeerStatus.differs, new.peers, old.peers)):
             changed.append("Peers")

@@ -371,6 +371,7 @@ class _Turn:
             reading_since=None,
             read_at=self.now,
             helper_error=None,
+            helper_failures=0,
             next_check=self._next_check(peers.values()),
         )
         if unknown and may_work(self.watch):
@@ -563,8 +564,12 @@ class _Turn:
             return
         void = tunnel.reading_since == -inf and "reading_since" in ended
         again = void or self._read_again(tunnel)
-        retry = self.now if again else self.now + schedule.jittered(schedule.CHECK_QUIET, self.chance)
-        self._update(interface, helper_error=None if void else error, next_check=retry, **ended)
+        failures = tunnel.helper_failures + 1
+        pause = schedule.jittered(min(schedule.backoff(failures), schedule.CHECK_QUIET), self.chance)
+        retry = self.now if again else self.now + pause
+        self._update(
+            interface, helper_error=None if void else error, helper_failures=failures, next_check=retry, **ended
+        )
         if again and may_work(self.watch):
             self._read(interface)
         self._end_pass_if_quiet(interface)

@@ -12,10 +12,12 @@ from math import inf
 from typing import Self
 
 from wgsd_nm.core.model import Peer
-from wgsd_nm.core.schedule import SESSION, SUSPICION
+from wgsd_nm.core.schedule import INITIATION_SLOT, SESSION, SUSPICION
 
 KEEPALIVE_OCTETS = 32
 """An empty transport data message: 16 octets of header, 16 of tag (drivers/net/wireguard/messages.h)."""
+INITIATION_OCTETS = 148
+"""A handshake initiation (struct message_handshake_initiation); the kernel makes them by itself, one in each slot."""
 SLACK = 3
 """So many empty messages in a reading (pokes, passive keepalives) are not yet traffic."""
 
@@ -102,4 +104,6 @@ class Evidence:
 
     def _is_traffic(self, peer: Peer, now: float) -> bool:
         keepalives = (now - self.read_at) // peer.persistent_keepalive if peer.persistent_keepalive else 0
-        return peer.tx_bytes - self.tx_bytes > KEEPALIVE_OCTETS * (SLACK + keepalives)
+        initiations = 1 + (now - self.read_at) // INITIATION_SLOT
+        idle = KEEPALIVE_OCTETS * (SLACK + keepalives) + INITIATION_OCTETS * initiations
+        return peer.tx_bytes - self.tx_bytes > idle

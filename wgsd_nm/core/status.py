@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 
 from wgsd_nm.core.discovery import has_usable_uplink
@@ -29,6 +29,10 @@ class TunnelStatus:
     public_endpoint: Endpoint | None
     last_lookup: float
     last_error: str
+
+    def differs(self, other: TunnelStatus) -> bool:
+        """Whether clients are told: in anything but the time."""
+        return replace(self, last_lookup=0.0) != replace(other, last_lookup=0.0)
 
 
 @dataclass(frozen=True, slots=True)

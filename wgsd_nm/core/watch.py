@@ -101,6 +101,8 @@ class TunnelWatch:
     answered_at: float = -inf
     """When any registry last said anything, be it that it does not know the name."""
     helper_error: WgsdError | None = None
+    helper_failures: int = 0
+    """Orders to the helper that failed since the last that did not."""
     public_endpoint: Endpoint | None = None
     """What a registry sees of ourselves."""
     lookup_error: LookupFailed | None = None
