@@ -119,7 +119,7 @@ def test_after_a_long_pause_silence_counts_from_the_check_not_from_the_pause(rea
     ("sent", "keepalive", "traffic"),
     [(296 + 96, 0, False), (297 + 96, 0, True), (296 + 96 + 5 * 32, 1, False), (297 + 96 + 5 * 32, 1, True)],
 )
-def test_keepalives_and_initiations_are_no_traffic(readings: Readings, sent: int, keepalive: int, traffic: bool) -> None:
+def test_what_the_kernel_sends_is_no_traffic(readings: Readings, sent: int, keepalive: int, traffic: bool) -> None:
     readings.read(handshake=1000, keepalive=keepalive)
     readings.read(handshake=1000, tx=sent, keepalive=keepalive)
     assert (readings.evidence.sent_at == readings.now) is traffic
