@@ -6,6 +6,7 @@ import socket
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from ipaddress import ip_address
+from itertools import groupby
 from typing import TypeVar
 
 import dns.edns
@@ -102,7 +103,7 @@ def resolving() -> Iterator[Resolver]:
 
 def run(work: Awaitable[T]) -> T:
     async def limited() -> T:
-        return await asyncio.wait_for(work, 5)
+        return await asyncio.wait_for(work, 20)
 
     return asyncio.run(limited())
 
@@ -120,11 +121,21 @@ def failed(handler: Handler, error: type[LookupFailed], *, with_tcp: bool = True
     return caught.value
 
 
+TIMES = ("FIRST_TIMEOUT", "MIN_TIMEOUT", "MAX_TIMEOUT", "TCP_TIMEOUT")
+
+
 @pytest.fixture(autouse=True)
-def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All times a tenth of the real ones."""
-    for name in ("FIRST_TIMEOUT", "MIN_TIMEOUT", "MAX_TIMEOUT", "TCP_TIMEOUT"):
-        monkeypatch.setattr(exchange, name, getattr(exchange, name) / 10)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is asked again only because the machine that runs the tests is busy."""
+    for name in TIMES:
+        monkeypatch.setattr(exchange, name, 10.0)
+
+
+@pytest.fixture
+def impatience(monkeypatch: pytest.MonkeyPatch, patience: None) -> None:  # noqa: ARG001  # to come after it
+    """For where the waiting is what is tested."""
+    for name in TIMES:
+        monkeypatch.setattr(exchange, name, 0.05)
 
 
 class TestLookup:
@@ -276,6 +287,7 @@ class TestForget:
             run(change_of_network())
             assert len(server.requests) == 2
 
+    @pytest.mark.usefixtures("impatience")
     def test_what_was_learnt_is_forgotten(self) -> None:
         with Scripted(lambda request, _: [] if has_edns(request) else good(request)) as server, resolving() as resolver:
 
@@ -285,7 +297,7 @@ class TestForget:
                 await resolver.lookup(server.server, ZONE, KEY)
 
             run(twice())
-            assert [has_edns(request) for request in server.udp] == [True, False, True, False]
+            assert [kind for kind, _ in groupby(map(has_edns, server.udp))] == [True, False, True, False]
 
 
 class TestForgers:
@@ -347,6 +359,7 @@ class TestForgers:
         with elsewhere, Scripted(handler, delay=0.02) as server:
             assert run(lookup(server.server)).endpoints == (HERE,)
 
+    @pytest.mark.usefixtures("impatience")
     def test_nothing_but_bad_answers(self) -> None:
         with (
             Scripted(lambda request, _: [good(request)[0][:-3]]) as server,
@@ -397,6 +410,7 @@ def _with_cookie(request: bytes, tcp: bool = False) -> list[bytes]:
     return [message.to_wire()]
 
 
+@pytest.mark.usefixtures("impatience")
 class TestLoss:
     @pytest.mark.parametrize("lost", [1, 2, 3])
     def test_the_question_is_asked_again(self, lost: int) -> None:
@@ -404,10 +418,9 @@ class TestLoss:
             assert run(lookup(server.server)).endpoints == (HERE,)
 
     def test_an_answer_to_an_earlier_try_counts(self) -> None:
-        """Later than two tries: the first one's answer must be enough."""
-        with Scripted(good, delay=0.12) as server, resolving() as resolver:
-            assert run(resolver.lookup(server.server, ZONE, KEY)).endpoints == (HERE,)
-            assert 2 <= len(server.requests) <= 3
+        with Scripted(lambda request, _: good(request) if len(server.requests) == 1 else [], delay=0.12) as server:
+            assert run(lookup(server.server)).endpoints == (HERE,)
+            assert len(server.requests) > 1
 
     def test_silence(self) -> None:
         with Scripted(lambda *_: []) as server, pytest.raises(NoAnswer, match=str(server.port)):
@@ -443,6 +456,7 @@ class TestLoss:
 
 
 class TestPlainDns:
+    @pytest.mark.usefixtures("impatience")
     def test_edns_is_dropped_after_one_unanswered_try_and_that_is_remembered(self) -> None:
         """wgsd never answers when EDNS leaves room for a TXT that it cannot pack."""
         with Scripted(lambda request, _: [] if has_edns(request) else good(request)) as server, resolving() as resolver:
@@ -452,7 +466,7 @@ class TestPlainDns:
                     assert (await resolver.lookup(server.server, ZONE, KEY)).endpoints == (HERE,)
 
             run(twice())
-            assert [has_edns(request) for request in server.udp] == [True, False, False]
+            assert [kind for kind, _ in groupby(map(has_edns, server.udp))] == [True, False]
 
     @pytest.mark.parametrize("rcode", [dns.rcode.FORMERR, dns.rcode.NOTIMP])
     @pytest.mark.parametrize("with_question", [True, False])
@@ -528,6 +542,7 @@ class TestTcp:
 
             assert run(twice()) == ["tcp", "udp"]
 
+    @pytest.mark.usefixtures("impatience")
     @pytest.mark.parametrize("with_tcp", [True, False])
     def test_a_truncated_answer_that_is_all_there_is(self, with_tcp: bool) -> None:
         """wgsd is silent over TCP when it cannot pack the TXT, and leaves only that out of a truncated answer."""
@@ -543,12 +558,13 @@ class TestTcp:
 
             run(twice())
             assert len(server.tcp) == with_tcp  # the second time it is known
-            assert len(server.udp) == 2
 
+    @pytest.mark.usefixtures("impatience")
     def test_a_truncated_answer_is_no_denial(self) -> None:
         failed(lambda request, tcp: [] if tcp else truncated(request), NoAnswer)
         failed(lambda request, tcp: [] if tcp else truncated(request), RegistryUnreachable, with_tcp=False)
 
+    @pytest.mark.usefixtures("impatience")
     @pytest.mark.parametrize(
         ("answer", "error"),
         [
@@ -601,6 +617,7 @@ class TestMissingAddresses:
     def test_no_address_at_all(self) -> None:
         failed(self.stripped({}, ["@ 5 IN SRV 0 0 9 h.example."]), NoEndpoint)
 
+    @pytest.mark.usefixtures("impatience")
     def test_no_answer_for_the_addresses(self) -> None:
         def handler(request: bytes, _: bool) -> list[bytes]:
             return [reply(request, ["@ 5 IN SRV 0 0 9 h."])] if asked(request)[1] == SRV else []

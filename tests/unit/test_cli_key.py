@@ -4,7 +4,7 @@ from __future__ import annotations
 import argparse
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wgsd_nm.cli import key
@@ -41,11 +41,13 @@ def test_a_key_is_needed() -> None:
         run()
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.binary(min_size=32, max_size=32).map(PublicKey))
 def test_there_and_back(one: PublicKey) -> None:
     assert key.converted(key.converted(str(one))) == str(one)
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.text())
 def test_another_text_is_invalid(text: str) -> None:
     with pytest.raises(InvalidValue):
