@@ -21,7 +21,7 @@ $(VENV)/.ready: pyproject.toml tools/needs
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
-needs:
+needs: setup
 	@./tools/needs lab
 
 lab: setup needs  ## the virtual machine in which WireGuard, NATs and NetworkManager are real
