@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -495,6 +496,7 @@ def test_a_rule_that_the_bus_refuses() -> None:
             assert getattr(full, "name", "") == names.ERROR_LIMITS_EXCEEDED
             await failure(bus.watch_owner(NAME, lambda _: None), CallFailed)
             assert list(bus._owners) == []  # noqa: SLF001  # the next attempt starts afresh
+            assert not any(bus._subscriptions.values())  # noqa: SLF001  # so does this
 
     with PrivateBus(limits={"max_match_rules_per_connection": 0}) as bus:
         run(main(bus.address))
@@ -713,7 +715,7 @@ def test_a_bus_that_comes_later(session_bus: PrivateBus, caplog: pytest.LogCaptu
     run(main())
 
 
-def test_a_connection_that_ends_half_way_leaves_nothing_behind() -> None:
+def test_a_connection_that_ends_half_way_leaves_nothing_behind(caplog: pytest.LogCaptureFixture) -> None:
     async def script(client: Client) -> None:
         await client.welcome()
         await client.receive()
@@ -725,6 +727,8 @@ def test_a_connection_that_ends_half_way_leaves_nothing_behind() -> None:
             await failure(bus.connect(), BusLost)
             assert not bus.connected
             assert pending(bus) == 0
+        gc.collect()
+        assert not caplog.records, "asyncio complains of a future that nobody looked at"
 
     run(main())
 
