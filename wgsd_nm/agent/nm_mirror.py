@@ -236,17 +236,11 @@ class Mirror:
         carrier: set[str] = set()
         for path, device in self._each(names.NM_DEVICE, _Device):
             active = self._find(device.active, names.NM_ACTIVE, _Active)
-            activated = device.state == _ACTIVATED
-            name = device.ip_interface or (device.interface if activated else "")
-            if active is None or not name or not _IP_CHECK <= device.state <= _ACTIVATED:
-                continue
-            try:
-                interface = parse_interface(name)
-            except InvalidValue as error:
-                self._complain_of(path, str(error))
+            interface = self._interface(path, device)
+            if active is None or not interface:
                 continue
             if device.type == _WIREGUARD:
-                tunnel = self._tunnel(path, interface, device, active) if activated else None
+                tunnel = self._tunnel(path, interface, device, active)
                 tunnels += () if tunnel is None else (tunnel,)
             elif (uplink := self._uplink(interface, device, active)) is not None:
                 uplinks.append(((not uplink.gateways, uplink.metric, interface), uplink))
@@ -260,6 +254,21 @@ class Mirror:
             tunnels=tuple(sorted(tunnels, key=lambda tunnel: (tunnel.interface, tunnel.activation))),
             carrier=frozenset(carrier),
         )
+
+    def _interface(self, path: str, device: _Device) -> str:
+        """The interface that carries the device's packets, "" while there is none.
+
+        IpInterface comes a message after IP_CHECK; what stands in for it counts for activated devices only, because a
+        modem's Interface is its serial port.
+        """
+        name = device.ip_interface or (device.interface if device.state == _ACTIVATED else "")
+        if not name or not _IP_CHECK <= device.state <= _ACTIVATED:
+            return ""
+        try:
+            return parse_interface(name)
+        except InvalidValue as error:
+            self._complain_of(path, str(error))
+            return ""
 
     def _uplink(self, interface: str, device: _Device, active: _Active) -> Uplink | None:
         """None for what carries no packet of WireGuard's: tunnels, and devices without an address or a way out."""
@@ -277,10 +286,10 @@ class Mirror:
         )
 
     def _tunnel(self, path: str, interface: str, device: _Device, active: _Active) -> Tunnel | None:
-        """None while its profile is not known."""
+        """None before it is activated, and while its profile is not known."""
         wireguard = self._find(path, names.NM_WIREGUARD, _WireGuard)
         profile = self._profiles.get(active.profile)
-        if wireguard is None or profile is None:
+        if device.state != _ACTIVATED or wireguard is None or profile is None:
             return None
         return Tunnel(
             interface=interface,
