@@ -250,11 +250,9 @@ class Bus:
             if not future.done():
                 future.set_exception(CallTimedOut(f"{destination} did not answer {member} within {timeout:g} s"))
 
-        def settle(future: asyncio.Future[list[Any]]) -> None:
+        def settle(_: object) -> None:
             timer.cancel()
             pending.pop(serial, None)
-            if not future.cancelled():
-                future.exception()  # looked at: nobody need wait for it
 
         serial = self._live().send(
             Kind.CALL,
