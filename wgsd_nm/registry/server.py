@@ -204,13 +204,14 @@ class _Datagrams:
 
     def _postpone(self, query: bytes, client: Any) -> None:
         def told(fresh: bool) -> None:
-            answer = self._responder.respond(query, datagram=True) if fresh else self._responder.fail(query)
-            self._answer(answer, client)
+            if self._socket.fileno() >= 0:
+                answer = self._responder.respond(query, datagram=True) if fresh else self._responder.fail(query)
+                self._answer(answer, client)
 
         self._content.wait(told)
 
     def _answer(self, answer: bytes | None, client: Any) -> None:
-        if answer is not None and self._socket.fileno() >= 0:
+        if answer is not None:
             try:
                 self._send(answer, client)
             except OSError:
