@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from ipaddress import ip_address
 from itertools import groupby
+from pathlib import Path
 from typing import TypeVar
 
 import dns.edns
@@ -84,6 +85,14 @@ def has_edns(request: bytes) -> bool:
 
 def over(advertisement: Advertisement) -> str:
     return dict(advertisement.txt)["over"]
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+EVENT_LOOP_FILES = 3
+"""Its epoll and the pair of sockets that wake it."""
 
 
 async def lookup(server: Server, key: PublicKey = KEY) -> Advertisement:
@@ -254,7 +263,14 @@ class TestMany:
         monkeypatch.setattr(exchange, "QUESTIONS_PER_PORT", 5)
         peers = {PublicKey(number.to_bytes(32)): HERE for number in range(100)}
         with Registry(ZONE, peers) as registry, resolving() as resolver:
-            run(resolver.lookups(registry.server, ZONE, peers, lambda *_: None))
+            before = open_files()
+
+            async def both() -> None:
+                await resolver.lookups(registry.server, ZONE, peers, lambda *_: None)
+                await resolver.lookup(registry.server, ZONE, next(iter(peers)))
+                assert open_files() - before <= exchange.PORTS + EVENT_LOOP_FILES
+
+            run(both())
             ports = set(registry.clients)
         assert len(ports) >= 20
 
@@ -629,6 +645,21 @@ class TestMissingAddresses:
             if asked(request)[0] == "anna.example.":
                 return [reply(request, ["@ 5 IN SRV 0 0 9 @"], ["@ 5 IN A 192.0.2.7", f'@ 5 IN TXT "pub={KEY}"'])]
             return [reply(request, ["@ 2 IN CNAME anna.example."])]
+
+        answer = found(handler)
+        assert (answer.endpoints, answer.ttl) == ((Endpoint(HERE.address, 9),), 2)
+
+    def test_an_alias_and_then_no_address(self) -> None:
+        def handler(request: bytes, _: bool) -> list[bytes]:
+            match asked(request):
+                case "anna.", rdtype if rdtype == SRV:
+                    return [reply(request, ["@ 5 IN SRV 0 0 9 @"])]
+                case "anna.", rdtype if rdtype == A:
+                    return [reply(request, ["@ 5 IN A 192.0.2.7"])]
+                case "anna.", _:
+                    return [reply(request)]
+                case _:
+                    return [reply(request, ["@ 2 IN CNAME anna."])]
 
         answer = found(handler)
         assert (answer.endpoints, answer.ttl) == ((Endpoint(HERE.address, 9),), 2)
