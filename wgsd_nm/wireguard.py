@@ -12,24 +12,13 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from importlib.util import find_spec
 from itertools import chain
+from types import ModuleType
 from typing import Self, TypeVar
-
-from pyroute2.netlink import (
-    GENL_ID_CTRL,
-    NETLINK_GENERIC,
-    NETLINK_ROUTE,
-    NLM_F_ACK,
-    NLM_F_DUMP,
-    NLM_F_DUMP_INTR,
-    NLM_F_REQUEST,
-    NLMSG_DONE,
-    NLMSG_ERROR,
-)
-from pyroute2.netlink.rtnl import RTM_GETLINK
-from pyroute2.netns import create_socket
 
 from wgsd_nm.core.errors import DeviceError, InvalidValue, NoSuchDevice, NotPermitted, NotWireGuard
 from wgsd_nm.core.model import ChangeResult, Device, EndpointChange, Peer, PublicKey
@@ -49,6 +38,39 @@ from wgsd_nm.wireguard_messages import (
     encode_set,
     split,
 )
+
+
+@contextmanager
+def _lean() -> Iterator[None]:
+    """Modules of pyroute2 can be imported in here without the package itself, which would load all three hundred of
+    them: 13 MB and a quarter of a second that a helper started on demand would pay each time.
+    """
+    spec = find_spec("pyroute2")
+    if spec is None or "pyroute2" in sys.modules:
+        yield
+        return
+    sys.modules["pyroute2"] = package = ModuleType("pyroute2")
+    package.__path__ = list(spec.submodule_search_locations or ())
+    try:
+        yield
+    finally:
+        del sys.modules["pyroute2"]
+
+
+with _lean():
+    from pyroute2.netlink import (
+        GENL_ID_CTRL,
+        NETLINK_GENERIC,
+        NETLINK_ROUTE,
+        NLM_F_ACK,
+        NLM_F_DUMP,
+        NLM_F_DUMP_INTR,
+        NLM_F_REQUEST,
+        NLMSG_DONE,
+        NLMSG_ERROR,
+    )
+    from pyroute2.netlink.rtnl import RTM_GETLINK
+    from pyroute2.netns import create_socket
 
 REPLY_BUFFER = 1 << 16
 """Octets; the kernel's dumps come in pieces of at most 32 KiB (net/netlink/af_netlink.c, netlink_recvmsg())."""
