@@ -36,6 +36,7 @@ unit: setup
 	@$(TIMED) "unit tests" $(BIN)/python -m pytest -q tests/unit
 
 contract: setup
+	@./tools/needs contract
 	@$(TIMED) "contract tests" $(BIN)/python -m pytest -q tests/contract
 
 integration: setup  ## real processes on private buses
@@ -45,6 +46,8 @@ integration: setup  ## real processes on private buses
 lab-test: lab  ## the scenarios, on a real kernel
 	@$(TIMED) "lab scenarios" $(BIN)/python -m lab run --suite $(SUITE) --timeout 1500 -- \
 		python3 -m pytest -q -p no:cacheprovider --durations=10 tests/lab
+	@$(TIMED) "lab scenarios under systemd" $(BIN)/python -m lab run --suite $(SUITE) --systemd --timeout 900 -- \
+		python3 -m pytest -q -p no:cacheprovider --durations=5 tests/lab/systemd
 
 test: check integration lab-test  ## everything
 	@$(TIMED) "demo" $(BIN)/python -m lab demo --suite $(SUITE)
