@@ -66,9 +66,8 @@ async def _leave(bus: Bus) -> None:
     while bus.calls_in_progress:  # noqa: ASYNC110 - the bus has a count of them, not an event
         await asyncio.sleep(0.01)
     await bus.close()
-    signal.signal(
-        signal.SIGTERM, signal.SIG_IGN
-    )  # asyncio cannot take one while its loop ends, and nothing is left to do
+    # All is done, and asyncio cannot take a signal while its loop ends.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 async def _main() -> None:
