@@ -35,6 +35,8 @@ LATENCY = 30.0
 PASS_GOALS = {1: 15, 10: 20, 100: 60, 1000: 270}
 RATIO_GOALS = {100: 30, 1000: 100}
 PASSES = 7
+ACTIVATING = 0.5
+"""Seconds that the activation's first part takes, as with the real NetworkManager."""
 STARTS = 10
 STEADY_MINUTES = 10
 SAMPLE = 0.05
@@ -44,7 +46,9 @@ async def one_pass(laptop: Laptop, agent: Program, helper: Program) -> float:
     """Milliseconds from the activation's last signal to the last endpoint's acknowledgement."""
     await laptop.scene("deactivate")
     helper.process.send_signal(signal.SIGUSR1)
-    began = await laptop.scene("activate")
+    await laptop.scene("begin_activation")
+    await asyncio.sleep(ACTIVATING)
+    began = await laptop.scene("complete_activation")
     left = laptop.peers
     while left:
         at, count = map(int, (await agent.hear()).split())

@@ -15,8 +15,9 @@ from wgsd_nm.bus import names
 from wgsd_nm.bus.connection import Bus, Caller, Interface, Method, Property, Signal
 from wgsd_nm.bus.wire import Variant
 from wgsd_nm.core.events import Announce
-from wgsd_nm.core.model import endpoint_text, parse_interface
+from wgsd_nm.core.model import State, endpoint_text, parse_interface
 from wgsd_nm.core.status import AgentStatus, PeerStatus, TunnelStatus, status
+from wgsd_nm.core.watch import AgentWatch
 
 PUBLISH_INTERVAL: Final = 0.25
 """Seconds from the first change until clients are told of all."""
@@ -31,7 +32,8 @@ class Service:
         self._bus = bus
         self._reload = reload
         self._loop: Loop | None = None
-        self._published: AgentStatus | None = None
+        self._published = AgentStatus(State.IDLE, (), ())
+        self._known: tuple[AgentWatch, float, AgentStatus] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     def interface(self) -> Interface:
@@ -79,13 +81,16 @@ class Service:
         )
 
     def _status(self) -> AgentStatus:
+        """As of now, or of a moment ago if nothing has happened since: all properties are asked for at once."""
         assert self._loop is not None
-        return status(self._loop.watch, self._loop.now())
+        watch, now = self._loop.watch, self._loop.now()
+        if self._known is None or self._known[0] is not watch or now - self._known[1] > PUBLISH_INTERVAL:
+            self._known = watch, now, status(watch, now)
+        return self._known[2]
 
     def _publish(self) -> None:
         self._timer = None
         old, new = self._published, self._status()
-        assert old is not None
         changed = []
         if new.state != old.state:
             changed.append("State")
