@@ -24,7 +24,7 @@ from tests.integration import helper_process
 from tests.integration.buses import PrivateBus
 from tests.integration.helper_process import ALICE, BOB, CAROL
 from wgsd_nm.bus import names
-from wgsd_nm.bus.connection import Bus, Caller, Interface, Method, Property
+from wgsd_nm.bus.connection import Bus, Caller, Interface, Method, Property, Signal
 from wgsd_nm.bus.wire import Variant
 from wgsd_nm.core.errors import AccessDenied, CallFailed, InvalidArguments, WgsdError
 
@@ -114,12 +114,25 @@ class NetworkManager:
         self.active = self.ACTIVE
         self.state = 2
         self.flags = 0x1C
-        self.permissions: list[str] = []
+        self._permissions: list[str] = []
+        self._bus: Bus | None = None
         self.go_on = asyncio.Event()
         self.go_on.set()
         self.asked = asyncio.Event()
 
+    @property
+    def permissions(self) -> list[str]:
+        return self._permissions
+
+    @permissions.setter
+    def permissions(self, users: list[str]) -> None:
+        """As when the profile is modified."""
+        self._permissions = users
+        if self._bus is not None:
+            self._bus.emit(self.PROFILE, names.NM_PROFILE, "Updated")
+
     def export(self, bus: Bus) -> None:
+        self._bus = bus
         bus.export(
             names.NM_PATH,
             Interface(
@@ -155,6 +168,7 @@ class NetworkManager:
             Interface(
                 names.NM_PROFILE,
                 methods={"GetSettings": Method(self.settings, results=(("settings", "a{sa{sv}}"),))},
+                signals={"Updated": Signal()},
             ),
         )
 

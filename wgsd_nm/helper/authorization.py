@@ -28,7 +28,7 @@ from wgsd_nm.core.errors import (
     ConfigError,
     InteractionRequired,
 )
-from wgsd_nm.helper import networkmanager
+from wgsd_nm.helper.networkmanager import NetworkManager
 
 ANSWER_WITHIN: Final = 10.0
 """Seconds that polkit, and NetworkManager, may take."""
@@ -52,6 +52,7 @@ class Authorization:
         person_answers_within: float = PERSON_ANSWERS_WITHIN,
     ) -> None:
         self._bus = bus
+        self._network_manager = NetworkManager(bus)
         self._answer_within = answer_within
         self._person_answers_within = person_answers_within
         self._named = named
@@ -92,7 +93,7 @@ class Authorization:
     async def _users_of_networkmanager(self, interface: str) -> frozenset[str] | None:
         try:
             async with asyncio.timeout(self._answer_within):
-                return await networkmanager.permitted_users(self._bus, interface)
+                return await self._network_manager.permitted_users(interface)
         except (AccessDenied, BusLost):
             raise
         except (BusError, TimeoutError) as error:
