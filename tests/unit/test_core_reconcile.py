@@ -13,7 +13,7 @@ from tests.unit.core_story import BOB, CAFE, HOME, OFFICE, advertised, kernel_pe
 from wgsd_nm.core.evidence import Evidence
 from wgsd_nm.core.model import Endpoint, Uplink
 from wgsd_nm.core.reason import Reason
-from wgsd_nm.core.reconcile import Decision, Ground, candidates, decide, plain
+from wgsd_nm.core.reconcile import Decision, Ground, candidates, decide
 from wgsd_nm.core.watch import PeerWatch, Trial
 
 NOW = 1000.0
@@ -90,11 +90,6 @@ def test_everything_is_no_inside_where_the_fwmark_keeps_our_packets_out(
     inside: str, fwmark: int, reason: Reason | None
 ) -> None:
     assert ground(inside=(inside,), fwmark=fwmark).refusal(HOME) == reason
-
-
-def test_a_mapped_address_is_the_one_that_it_means() -> None:
-    assert plain(Endpoint.parse("[::ffff:198.51.100.1]:51820")) == HOME
-    assert plain(HOME) == HOME
 
 
 def test_candidates_are_what_can_work_in_the_registrys_order() -> None:

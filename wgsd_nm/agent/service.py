@@ -22,6 +22,9 @@ from wgsd_nm.core.watch import AgentWatch
 PUBLISH_INTERVAL: Final = 0.25
 """Seconds from the first change until clients are told of all."""
 
+HASTE: Final = 1.0
+"""Seconds that a pass has to itself before clients are told of what it did so far."""
+
 Wire = dict[str, Variant]
 
 
@@ -34,6 +37,7 @@ class Service:
         self._loop: Loop | None = None
         self._published = AgentStatus(State.IDLE, (), ())
         self._known: tuple[AgentWatch, float, AgentStatus] | None = None
+        self._announced: list[Announce] = []
         self._timer: asyncio.TimerHandle | None = None
 
     def interface(self) -> Interface:
@@ -69,6 +73,11 @@ class Service:
             self._timer = asyncio.get_running_loop().call_later(PUBLISH_INTERVAL, self._publish)
 
     def announce(self, change: Announce) -> None:
+        """Clients are told of it together with all else that changed."""
+        self._announced.append(change)
+        self.changed()
+
+    def _emit(self, change: Announce) -> None:
         self._bus.emit(
             names.AGENT_PATH,
             names.AGENT,
@@ -90,6 +99,12 @@ class Service:
 
     def _publish(self) -> None:
         self._timer = None
+        if self._is_in_haste():
+            self.changed()
+            return
+        announced, self._announced = self._announced, []
+        for change in announced:
+            self._emit(change)
         old, new = self._published, self._status()
         changed = []
         if new.state != old.state:
@@ -101,6 +116,13 @@ class Service:
         if changed:
             self._published = new
             self._bus.changed(names.AGENT_PATH, names.AGENT, *changed)
+
+    def _is_in_haste(self) -> bool:
+        """Whether a pass has just begun: a thousand peers would wait for their endpoints while clients are told."""
+        assert self._loop is not None
+        now = self._loop.now()
+        tunnels = self._loop.watch.tunnels.values()
+        return any(tunnel.pass_started is not None and now - tunnel.pass_started < HASTE for tunnel in tunnels)
 
     async def _refresh(self, _caller: Caller) -> tuple[()]:
         assert self._loop is not None

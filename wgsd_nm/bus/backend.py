@@ -156,20 +156,28 @@ class _Connection(MessageBus):
 
     def _message_reader(self) -> None:
         try:
-            octets = self._sock.recv(READ_SIZE)
-            if not octets:
-                raise EOFError("the bus closed the connection")
-            for message in self._splitter.feed(octets):
-                if isinstance(message, Malformed):
-                    _log.warning("Left out: %s", message)
-                else:
-                    self._receive(message)
-                if self._disconnected:
-                    return
+            while not self._read_some():
+                pass  # the rest of a long message need not wait for the event loop's next turn
         except BlockingIOError:
             pass
         except (OSError, EOFError, Malformed) as error:
             self._finalize(error)
+
+    def _read_some(self) -> bool:
+        """Whether that was enough: a message came, or the connection has ended."""
+        octets = self._sock.recv(READ_SIZE)
+        if not octets:
+            raise EOFError("the bus closed the connection")
+        came = False
+        for message in self._splitter.feed(octets):
+            came = True
+            if isinstance(message, Malformed):
+                _log.warning("Left out: %s", message)
+            else:
+                self._receive(message)
+            if self._disconnected:
+                break
+        return came
 
     def _receive(self, message: Message) -> None:
         on_hello = self._method_return_handlers.pop(message.reply_serial, None)

@@ -62,7 +62,7 @@ from wgsd_nm.core.model import (
     Uplink,
 )
 from wgsd_nm.core.reason import Reason
-from wgsd_nm.core.reconcile import Ground, decide, plain
+from wgsd_nm.core.reconcile import Ground, decide
 from wgsd_nm.core.watch import AgentWatch, PeerWatch, TunnelWatch, Waiting
 
 
@@ -159,7 +159,7 @@ class _Turn:
     def _woke(self) -> None:
         self.actions.append(ForgetServers())
         for interface, tunnel in self.watch.tunnels.items():
-            peers = {key: replace(peer, evidence=peer.evidence.forget_session()) for key, peer in tunnel.peers.items()}
+            peers = {key: peer._replace(evidence=peer.evidence.forget_session()) for key, peer in tunnel.peers.items()}
             self._update(interface, peers=peers)
             self._path_changed(interface)
 
@@ -181,7 +181,7 @@ class _Turn:
         for name in interfaces:
             peers = self.watch.tunnels[name].peers
             until = self.now + schedule.WANTED
-            self._update(name, peers={key: replace(peer, named_until=until) for key, peer in peers.items()})
+            self._update(name, peers={key: peer._replace(named_until=until) for key, peer in peers.items()})
             self._start_pass(name)
 
     def _why_not(self, interfaces: frozenset[str]) -> WgsdError | None:
@@ -241,8 +241,8 @@ class _Turn:
     def _path_changed(self, interface: str) -> None:
         """Evidence against every peer's path; all are poked in the pass that follows. What the NAT gave us is void."""
         peers = {
-            key: replace(
-                peer, evidence=peer.evidence.against(self.now), poke_due=True, rounds=0, trying_since=None, trial=None
+            key: peer._replace(
+                evidence=peer.evidence.against(self.now), poke_due=True, rounds=0, trying_since=None, trial=None
             )
             for key, peer in self.watch.tunnels[interface].peers.items()
         }
@@ -320,7 +320,7 @@ class _Turn:
             if key not in peers and key != tunnel.tunnel.public_key:
                 peers[key] = PeerWatch(key)
             elif key in peers and peers[key].next_lookup is not None:
-                peers[key] = replace(peers[key], next_lookup=None)
+                peers[key] = peers[key]._replace(next_lookup=None)
         if not discovery.servers:
             self._update(interface, peers=peers)
             return
@@ -361,7 +361,7 @@ class _Turn:
                 )
                 followed = None
             if kernel != peer.kernel or evidence is not peer.evidence:
-                peer = replace(peer, kernel=kernel, evidence=evidence, poke_due=poke_due, followed=followed)
+                peer = peer._replace(kernel=kernel, evidence=evidence, poke_due=poke_due, followed=followed)
             peers[kernel.public_key] = self._scheduled(tunnel, peer)
         again = self._read_again(tunnel)
         self._update(
@@ -398,18 +398,18 @@ class _Turn:
         """Lookups by time: only for wanted peers that are not connected, or that we send to without hearing them."""
         suspect = peer.evidence.silence(self.now) >= schedule.SUSPICION
         if not tunnel.managed(peer.public_key) or not tunnel.discovery.servers or peer.public_key in tunnel.pending:
-            return peer if peer.next_lookup is None else replace(peer, next_lookup=None)
+            return peer if peer.next_lookup is None else peer._replace(next_lookup=None)
         if not peer.wanted(self.now) or (peer.connected(self.now) and not suspect):
             idle = peer.next_lookup is None and peer.trying_since is None and peer.rounds == 0
-            return peer if idle else replace(peer, next_lookup=None, trying_since=None, rounds=0)
+            return peer if idle else peer._replace(next_lookup=None, trying_since=None, rounds=0)
         if peer.next_lookup is not None:
             return peer
         trying_since = self.now if peer.trying_since is None else peer.trying_since
         if peer.answered_at == -inf or (suspect and peer.trying_since is None):
-            return replace(peer, trying_since=trying_since, next_lookup=self.now)
+            return peer._replace(trying_since=trying_since, next_lookup=self.now)
         delay = self._lookup_delay(peer, self.now - trying_since)
         at = max(self.now, peer.answered_at + schedule.jittered(delay, self._spread(peer.public_key)))
-        return replace(peer, trying_since=trying_since, next_lookup=at)
+        return peer._replace(trying_since=trying_since, next_lookup=at)
 
     def _lookup_delay(self, peer: PeerWatch, trying_for: float) -> float:
         match peer.error:
@@ -443,7 +443,7 @@ class _Turn:
             if key in peers:
                 peers[key] = _told(peers[key], answer, self.now if last else None)
             elif isinstance(answer, Advertisement):
-                seen = plain(answer.endpoints[0])
+                seen = answer.endpoints[0]
             if last:
                 del pending[key]
                 ended.append(key)
@@ -502,7 +502,7 @@ class _Turn:
                 free = not managed or peer.evidence.has_session(self.now)
                 if peer.poke_due and wanted and free and peer.endpoint is not None:
                     changes.append(EndpointChange(key, peer.endpoint, None))
-                    peers[key] = replace(peer, poke_due=False)
+                    peers[key] = peer._replace(poke_due=False)
                 continue
             if key in tunnel.pending:
                 continue
@@ -512,7 +512,7 @@ class _Turn:
                 if decision.endpoint is not None and decision.reason is not None:
                     reasons[key] = decision.reason
             if peer.poke_due or peer.trial != decision.trial:
-                peers[key] = replace(peer, trial=decision.trial, poke_due=False)
+                peers[key] = peer._replace(trial=decision.trial, poke_due=False)
         trials = [peer.trial.until for peer in peers.values() if peer.trial is not None and peer.trial.until > self.now]
         self._update(interface, peers=peers, next_check=min([tunnel.next_check, *trials]))
         if changes:
@@ -532,13 +532,12 @@ class _Turn:
             if peer is None or peer.kernel is None:
                 continue
             if result is ChangeResult.STALE:
-                peers[change.public_key] = replace(peer, poke_due=True)
+                peers[change.public_key] = peer._replace(poke_due=True)
             if result is not ChangeResult.CHANGED or change.wanted is None:
                 continue
             reason = event.reasons.get(change.public_key, Reason.FOUND)
             self.actions.append(Announce(event.interface, change.public_key, change.expected, change.wanted, reason))
-            peers[change.public_key] = replace(
-                peer,
+            peers[change.public_key] = peer._replace(
                 kernel=replace(peer.kernel, endpoint=change.wanted),
                 evidence=peer.evidence.against(self.now),
                 followed=None,
@@ -554,7 +553,7 @@ class _Turn:
     def _set_failed(self, interface: str, error: WgsdError) -> None:
         if interface in self.watch.tunnels:
             peers = self.watch.tunnels[interface].peers
-            self._update(interface, peers={key: replace(peer, poke_due=True) for key, peer in peers.items()})
+            self._update(interface, peers={key: peer._replace(poke_due=True) for key, peer in peers.items()})
         self._helper_failed(interface, error, writing=False)
 
     def _helper_failed(self, interface: str, error: WgsdError, **ended: object) -> None:
@@ -632,11 +631,11 @@ def _told(peer: PeerWatch, answer: Advertisement | LookupFailed, ended_at: float
     """A registry that knows no endpoint takes nothing away. `ended_at` is given if it was the last to answer."""
     answered_at, rounds = (peer.answered_at, peer.rounds) if ended_at is None else (ended_at, peer.rounds + 1)
     if not isinstance(answer, Advertisement):
-        return replace(peer, error=answer, answered_at=answered_at, rounds=rounds)
+        return peer._replace(error=answer, answered_at=answered_at, rounds=rounds)
     followed = peer.followed
     if peer.record is not None and peer.endpoint in peer.record.endpoints:
         followed = peer.endpoint
-    return replace(peer, record=answer, error=None, followed=followed, answered_at=answered_at, rounds=rounds)
+    return peer._replace(record=answer, error=None, followed=followed, answered_at=answered_at, rounds=rounds)
 
 
 def _adopted(

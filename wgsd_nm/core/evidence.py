@@ -7,9 +7,8 @@ handshake younger than WireGuard's session limit (without one, a received initia
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from math import inf
-from typing import Self
+from typing import NamedTuple, Self
 
 from wgsd_nm.core.model import Peer
 from wgsd_nm.core.schedule import INITIATION_SLOT, SESSION, SUSPICION
@@ -22,8 +21,7 @@ SLACK = 3
 """So many empty messages in a reading (pokes, passive keepalives) are not yet traffic."""
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(NamedTuple):
     """The last reading, and what followed from the readings so far. Times are seconds of the caller's clock."""
 
     handshake: int = 0
@@ -81,8 +79,7 @@ class Evidence:
             sending_since = None
         elif sent and sending_since is None:
             sending_since = max(self.read_at, now - SUSPICION)
-        return replace(
-            self,
+        return self._replace(
             handshake=peer.latest_handshake,
             handshake_at=handshake_at,
             rx_bytes=peer.rx_bytes,
@@ -96,11 +93,11 @@ class Evidence:
 
     def against(self, now: float) -> Self:
         """After evidence against the path: it is not alive until proven again."""
-        return replace(self, alive_since=None, against_at=now, sending_since=None)
+        return self._replace(alive_since=None, against_at=now, sending_since=None)
 
     def forget_session(self) -> Self:
         """After the kernel has wiped its session keys, as it does on suspend (wg_pm_notification)."""
-        return replace(self, handshake_at=-inf)
+        return self._replace(handshake_at=-inf)
 
     def _is_traffic(self, peer: Peer, now: float) -> bool:
         keepalives = (now - self.read_at) // peer.persistent_keepalive if peer.persistent_keepalive else 0

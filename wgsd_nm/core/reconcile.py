@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_network
+from functools import lru_cache
+from ipaddress import IPv4Address, ip_network
 from typing import Final, Self
 
 from wgsd_nm.core.model import Endpoint, IPAddress, IPNetwork, Network, Peer, Tunnel
@@ -51,16 +52,9 @@ class Ground:
         address = endpoint.address
         if endpoint.port == 0:
             return Reason.PORT_ZERO
-        if address.is_unspecified:
-            return Reason.UNSPECIFIED
-        if address.is_loopback:
-            return Reason.LOOPBACK
-        if address.is_multicast:
-            return Reason.MULTICAST
-        if address.is_link_local:
-            return Reason.LINK_LOCAL
-        if address == BROADCAST or address in RESERVED:
-            return Reason.RESERVED_ADDRESS
+        nature = _nature(address)
+        if nature is not None:
+            return nature
         if address in self.own:
             return Reason.OWN_ADDRESS
         if self._is_inside(address):
@@ -76,6 +70,22 @@ class Ground:
         )
 
 
+@lru_cache(maxsize=4096)
+def _nature(address: IPAddress) -> Reason | None:
+    """Why nobody can ever be reached at an address of that kind."""
+    if address.is_unspecified:
+        return Reason.UNSPECIFIED
+    if address.is_loopback:
+        return Reason.LOOPBACK
+    if address.is_multicast:
+        return Reason.MULTICAST
+    if address.is_link_local:
+        return Reason.LINK_LOCAL
+    if address == BROADCAST or address in RESERVED:
+        return Reason.RESERVED_ADDRESS
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """What to do for one peer now: set `endpoint`, or only poke, or wait for a trial to end, or nothing."""
@@ -86,20 +96,11 @@ class Decision:
     trial: Trial | None = None
 
 
-def plain(endpoint: Endpoint) -> Endpoint:
-    """IPv4-mapped IPv6 (RFC 4291, 2.5.5.2) is taken as the IPv4 address that it means."""
-    match endpoint.address:
-        case IPv6Address(ipv4_mapped=IPv4Address() as mapped):
-            return Endpoint(mapped, endpoint.port)
-        case _:
-            return endpoint
-
-
 def candidates(peer: PeerWatch, ground: Ground) -> tuple[list[Endpoint], Reason | None]:
     """The registry's endpoints that can work from here, best first; and why the first of the others cannot."""
     usable: list[Endpoint] = []
     refused: Reason | None = None
-    for endpoint in map(plain, peer.record.endpoints if peer.record else ()):
+    for endpoint in peer.record.endpoints if peer.record is not None else ():
         refusal = ground.refusal(endpoint)
         if refusal is None:
             usable.append(endpoint)
