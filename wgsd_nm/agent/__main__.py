@@ -65,17 +65,18 @@ async def run() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         running.add_signal_handler(number, stop.set)
     running.add_signal_handler(signal.SIGHUP, reload_on_signal)
+    try:
+        await session.request_name(names.AGENT)
+    except BusError as error:
+        _log.error("%s", error)
+        await session.close()
+        return 1
     await logind.start()
     await network_manager.start()
     keeper = asyncio.create_task(system.keep(on_connected))
     lost = asyncio.create_task(session.lost())
     stopped = asyncio.create_task(stop.wait())
     try:
-        await session.request_name(names.AGENT)
-    except BusError as error:
-        _log.error("%s", error)
-        return 1
-    else:
         await asyncio.wait([keeper, lost, stopped], return_when=asyncio.FIRST_COMPLETED)
         if lost.done():
             _log.error("the session bus has ended")
@@ -84,6 +85,8 @@ async def run() -> int:
         for task in (keeper, lost, stopped):
             task.cancel()
         await asyncio.gather(keeper, lost, stopped, return_exceptions=True)
+        await logind.close()
+        await network_manager.close()
         await loop.close()
         await session.close()
         await system.close()
