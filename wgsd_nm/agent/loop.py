@@ -11,13 +11,13 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from itertools import count
 from math import inf
-from typing import Any, assert_never
+from typing import Any, Final, assert_never
 
 from wgsd_nm.agent.helper import HelperClient
 from wgsd_nm.agent.probe import probe
 from wgsd_nm.agent.resolver import Resolver
 from wgsd_nm.core.controller import advance, due
-from wgsd_nm.core.errors import LookupFailed, NoAnswer, WgsdError
+from wgsd_nm.core.errors import LookupFailed, NoAnswer, ServiceUnavailable, WgsdError
 from wgsd_nm.core.events import (
     Action,
     Announce,
@@ -26,6 +26,7 @@ from wgsd_nm.core.events import (
     ForgetServers,
     LookUp,
     LookupsAnswered,
+    NetworkSeen,
     PeersRead,
     Probe,
     ReadFailed,
@@ -40,6 +41,9 @@ from wgsd_nm.core.model import Advertisement, Network, PublicKey, Server
 from wgsd_nm.core.watch import AgentWatch
 
 _log = logging.getLogger(__name__)
+
+FIRST_NETWORK: Final = 5.0
+"""Seconds that NetworkManager gets, after our start, to tell which tunnels there are."""
 
 Answers = list[tuple[PublicKey, Advertisement | LookupFailed]]
 
@@ -64,6 +68,7 @@ class Loop:
         self._answers: dict[str, Answers] = {}
         self._replies: dict[int, asyncio.Future[None]] = {}
         self._tokens = count(1)
+        self._network_known = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
 
     @staticmethod
@@ -72,6 +77,8 @@ class Loop:
         return asyncio.get_running_loop().time()
 
     def handle(self, event: Event) -> None:
+        if isinstance(event, NetworkSeen):
+            self._network_known.set()
         self.watch, actions = advance(self.watch, event, self.now(), random.random())
         if _log.isEnabledFor(logging.DEBUG):
             _tell(event, actions)
@@ -81,7 +88,14 @@ class Loop:
         self._on_change()
 
     async def refresh(self, interface: str = "") -> None:
-        """Look all peers up now, of one tunnel or of all; return when the endpoints are set. Raises WgsdError."""
+        """Look all peers up now, of one tunnel or of all; return when the endpoints are set. Raises WgsdError.
+
+        A caller whose very call has started the agent waits until it is known which tunnels there are.
+        """
+        try:
+            await asyncio.wait_for(self._network_known.wait(), FIRST_NETWORK)
+        except TimeoutError:
+            raise ServiceUnavailable("NetworkManager has not told yet which tunnels there are") from None
         token = next(self._tokens)
         reply = self._replies[token] = asyncio.get_running_loop().create_future()
         try:
