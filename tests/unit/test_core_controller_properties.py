@@ -204,6 +204,8 @@ class World:
     def lives(self, name: str, public_key: PublicKey, endpoint: Endpoint) -> None:
         if public_key not in self.story.kernel or (name == "removed" and public_key == REGISTRY):
             return
+        if name in ("shakes", "receives") and self.story.kernel[public_key].endpoint is None:
+            return  # whoever is heard has an endpoint from then on: that is to roam
         match name:
             case "shakes":
                 self.story.shakes(public_key)
