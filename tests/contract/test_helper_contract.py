@@ -3,18 +3,15 @@
 
 from __future__ import annotations
 
-import configparser
+import os
 import re
-import shutil
-import subprocess
-import tomllib
-import xml.etree.ElementTree as ET
-from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
 import pytest
 
+from tests.contract import texts
+from tests.contract.texts import DATA, INTERFACES, parsed, unit
 from wgsd_nm.bus import names
 from wgsd_nm.core import errors
 from wgsd_nm.core.model import ChangeResult
@@ -22,16 +19,13 @@ from wgsd_nm.helper import __main__ as program
 from wgsd_nm.helper.authorization import PERSON_ANSWERS_WITHIN, Authorization
 from wgsd_nm.helper.service import MAX_CHANGES, Devices, Service
 
-ROOT = Path(__file__).resolve().parents[2]
-DATA = ROOT / "data"
-XML = DATA / "dbus" / "interfaces" / f"{names.HELPER}.xml"
+XML = INTERFACES / f"{names.HELPER}.xml"
 CONF = DATA / "dbus" / "system.d" / f"{names.HELPER}.conf"
 POLICY = DATA / "polkit" / "io.github.wgsd-nm.helper1.policy"
 ACTIVATION = DATA / "dbus" / "system-services" / f"{names.HELPER}.service"
 UNIT = DATA / "systemd-system" / "wgsd-nm-helper.service"
 
 ACTIONS = {"GetPeers": names.ACTION_READ_PEERS, "SetEndpoints": names.ACTION_SET_ENDPOINTS}
-ERROR_NAME = re.compile(r"(?:org\.freedesktop\.DBus|io\.github\.wgsd_nm)\.Error\.\w+")
 RAISED = (
     errors.InvalidValue,
     errors.InvalidArguments,
@@ -44,75 +38,31 @@ RAISED = (
 )
 
 
-def parsed(path: Path) -> ET.Element:
-    parser = ET.XMLParser(target=ET.TreeBuilder(insert_comments=True))
-    return ET.parse(path, parser).getroot()
-
-
-def described() -> ET.Element:
-    interface = parsed(XML).find("interface")
-    assert interface is not None
-    return interface
-
-
-def documented(parent: ET.Element) -> Iterator[tuple[ET.Element, str]]:
-    """Each member and the comment right before it, "" for none."""
-    comment = ""
-    for child in parent:
-        if child.tag is cast("object", ET.Comment):
-            comment = child.text or ""
-        else:
-            yield child, comment
-            comment = ""
-
-
-def arguments(method: ET.Element, direction: str) -> tuple[tuple[str, str], ...]:
-    return tuple((arg.attrib["name"], arg.attrib["type"]) for arg in method if arg.get("direction") == direction)
-
-
 def exported() -> Service:
     nothing = cast("Devices", None)
     return Service(nothing, cast("Authorization", None))
 
 
-def unit(path: Path) -> configparser.ConfigParser:
-    """A unit file whose keys may be repeated: the last one counts, which is enough here."""
-    parser = configparser.ConfigParser(strict=False, interpolation=None, delimiters=("=",))
-    parser.optionxform = str  # type: ignore[assignment,method-assign]  # the documented way to keep the case
-    parser.read_string(path.read_text())
-    return parser
-
-
 def test_the_code_exports_what_the_xml_describes() -> None:
-    interface = exported().interface()
-    assert described().attrib["name"] == interface.name == names.HELPER
+    interface, described = exported().interface(), texts.described(XML)
+    assert described.attrib["name"] == interface.name == names.HELPER
     assert parsed(XML).attrib["name"] == names.HELPER_PATH
-    assert {
-        method.attrib["name"]: (arguments(method, "in"), arguments(method, "out"))
-        for method in described().iter("method")
-    } == {name: (method.arguments, method.results) for name, method in interface.methods.items()}
+    assert texts.methods(described) == {
+        name: (method.arguments, method.results) for name, method in interface.methods.items()
+    }
     assert not interface.properties
     assert not interface.signals
-    assert {child.tag for child, _ in documented(described())} == {"method"}
+    assert {child.tag for child, _ in texts.documented(described)} == {"method"}
 
 
 def test_every_member_is_documented_with_its_arguments_its_action_and_its_errors() -> None:
-    for method, comment in documented(described()):
-        name = method.attrib["name"]
-        assert comment.lstrip().startswith(f"{name}: ")
-        for arg in method.iter("arg"):
-            assert f"@{arg.attrib['name']}:" in comment
+    for name, comment in texts.require_documented(texts.described(XML)).items():
         assert f"polkit action: {ACTIONS[name]}\n" in comment
         assert "Possible errors:" in comment
 
 
 def test_every_error_is_documented_and_every_documented_error_exists() -> None:
-    text = XML.read_text()
-    said = set(ERROR_NAME.findall(text))
-    known = {value for name, value in vars(names).items() if name.startswith("ERROR_") and isinstance(value, str)}
-    assert said <= known | set(names.ERROR_NAMES.values())
-    assert {names.ERROR_NAMES.get(kind, names.ERROR_FAILED) for kind in RAISED} <= said
-    assert names.ERROR_LIMITS_EXCEEDED in said
+    texts.require_errors(XML, RAISED)
 
 
 def test_the_numbers_and_words_in_the_xml_are_those_of_the_code() -> None:
@@ -120,7 +70,7 @@ def test_the_numbers_and_words_in_the_xml_are_those_of_the_code() -> None:
     assert f"at most {MAX_CHANGES}," in text
     assert f"leaves {program.IDLE_AFTER:.0f} seconds after the last call" in text
     assert f"more than {PERSON_ANSWERS_WITHIN:.0f} seconds" in text
-    comments = {method.attrib["name"]: comment for method, comment in documented(described())}
+    comments = texts.require_documented(texts.described(XML))
     for result in ChangeResult:
         assert re.search(rf"^ +{result} ", comments["SetEndpoints"], re.MULTILINE)
 
@@ -164,8 +114,7 @@ def test_activation_leads_to_the_confined_unit_alone() -> None:
     assert service["Service"]["Type"] == "dbus"
     assert service["Service"]["BusName"] == names.HELPER
     assert not service.has_section("Install")
-    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
-    assert scripts[Path(service["Service"]["ExecStart"]).name] == "wgsd_nm.helper.__main__:main"
+    assert texts.script(service["Service"]["ExecStart"]) == "wgsd_nm.helper.__main__:main"
 
 
 def test_the_unit_grants_one_capability_and_two_kinds_of_socket() -> None:
@@ -179,24 +128,10 @@ def test_the_unit_grants_one_capability_and_two_kinds_of_socket() -> None:
         assert re.findall(rf"^{key}=(.*)$", grant, re.MULTILINE) == [granted]
 
 
-@pytest.fixture
-def installed_unit(tmp_path: Path) -> Path:
-    """The unit as systemd would find it, with a program that exists."""
-    path = tmp_path / UNIT.name
-    path.write_text(re.sub(r"^ExecStart=.*$", "ExecStart=/bin/true", UNIT.read_text(), flags=re.MULTILINE))
-    return path
-
-
 @pytest.mark.parametrize(
     "command",
     [("verify", "--man=no"), ("security", "--offline=true", "--no-pager", "--threshold=20")],
     ids=["verify", "security"],
 )
-def test_systemd_finds_the_unit_right_and_its_exposure_at_most_2(
-    installed_unit: Path, command: tuple[str, ...]
-) -> None:
-    analyze = shutil.which("systemd-analyze")
-    assert analyze, "expected systemd-analyze: install the package systemd"
-    result = subprocess.run([analyze, *command, installed_unit], capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert not result.stderr
+def test_systemd_finds_the_unit_right_and_its_exposure_at_most_2(tmp_path: Path, command: tuple[str, ...]) -> None:
+    texts.require_content(dict(os.environ), *command, str(texts.installed(UNIT, tmp_path)))
