@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -52,6 +53,12 @@ class Story:
         value = wait_for(happened, timeout, text, interval=0.1)
         self.saw(text, time.time())
         return value
+
+    def check(self, text: str, holds: bool, otherwise: str) -> None:
+        """What must hold now, without waiting; `otherwise` says what was seen instead."""
+        self.told = text
+        if not holds:
+            raise AssertionError(otherwise)
 
     def saw(self, text: str, at: float) -> None:
         self._print(f"{at - self._event:+7.2f} s", text)
@@ -155,8 +162,7 @@ def meet(world: World, story: Story, alice: Laptop, bob: Laptop) -> None:
     story.step("bob answers", lambda: pinging.first_answer_after(at), 60)
     story.step("more packets go from NAT A to NAT B", lambda: direct.packets() > PINGS, 20)
     passed = world.registry.relayed.packets() - relayed
-    if passed:
-        raise AssertionError(f"{passed} packets between alice and bob passed the registry")
+    story.check("nothing of theirs passes the registry", not passed, f"{passed} packets of theirs passed it")
     story.show(f"packets that went from NAT A straight to NAT B: {direct.packets()}; that passed the registry: 0")
     pinging.stop()
 
@@ -177,8 +183,8 @@ def move(world: World, story: Story, alice: Laptop, bob: Laptop) -> None:
     seen = story.step("the registry sees her there", lambda: seen_at(world, world.nat_c.public), 30)
     story.step("bob's kernel has her new endpoint", lambda: endpoint(world, bob, "alice") not in ("", before), 60)
     answer = story.step("bob answers again", lambda: talking[0].first_answer_after(usable), 60)
-    if endpoint(world, bob, "alice") != seen:
-        raise AssertionError(f"bob has alice at {endpoint(world, bob, 'alice')}, the registry at {seen}")
+    known = endpoint(world, bob, "alice")
+    story.check("bob has alice where the registry sees her", known == seen, f"{known} is not {seen}")
     story.chapter("How long each step took, from the moment that her new address could be used:")
     network = logged(alice, "heard NetworkSeen", usable - 1.0)
     suspected = logged(bob, "do LookUp", usable)
@@ -190,8 +196,8 @@ def move(world: World, story: Story, alice: Laptop, bob: Laptop) -> None:
         ("bob's kernel has the new endpoint", logged(bob, "heard EndpointsSet", suspected or usable)),
         ("alice hears bob again", answer),
     ):
-        if when is None:
-            raise AssertionError(f"no trace of this in the agents' logs: {text}")
+        story.check(text, when is not None, "no trace of this in the agents' logs")
+        assert when is not None
         story.saw(text, when)
     for each in talking:
         each.stop()
@@ -208,6 +214,7 @@ def seen_at(world: World, address: str) -> str:
 
 def look(story: Story, alice: Laptop) -> None:
     story.chapter("What alice is shown.")
+    story.told = "alice's agent is content"
     wait_for(lambda: agent_property(alice, "State") == 's "ok"', 30, "alice's agent to be content")
     command = ["busctl", "--user", "introspect", AGENT, AGENT_PATH, AGENT]
     story.event(f"$ {' '.join(command)}")
@@ -215,8 +222,8 @@ def look(story: Story, alice: Laptop) -> None:
     story.event("$ wgsd-nm status")
     shown = alice.run(["python3", "-m", "wgsd_nm.cli", "status"], user="u").stdout
     story.show(shown)
-    if "connected" not in shown or BOB not in alice.run(["wg", "show", "wg0", "allowed-ips"]).stdout:
-        raise AssertionError("wgsd-nm status does not show bob as connected")
+    connected = "connected" in shown and BOB in alice.run(["wg", "show", "wg0", "allowed-ips"]).stdout
+    story.check("wgsd-nm status shows bob as connected", connected, "it does not")
 
 
 def tell() -> int:
@@ -228,9 +235,11 @@ def tell() -> int:
             meet(world, story, alice, bob)
             move(world, story, alice, bob)
             look(story, alice)
-        except (NotInTimeError, CommandFailedError, AssertionError) as error:
+        except Exception as error:  # whatever it is, step and logs are told
+            if not isinstance(error, NotInTimeError | CommandFailedError | AssertionError):
+                traceback.print_exc()
             print(collect(world.hosts, "demo"))
-            print(f"\nThe demo FAILED at this step: {story.told or 'the beginning'}\n{error}")
+            print(f"\nThe demo FAILED at this step: {story.told or 'the beginning'}\n{type(error).__name__}: {error}")
             return 1
     print("\nAll of this was observed from outside: wg, ping, nftables counters. The demo succeeded.")
     return 0
