@@ -5,11 +5,15 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import Final
 
 from wgsd_nm import __version__
 from wgsd_nm.cli import key, lookup, refresh, status
 
 COMMANDS = (status, refresh, lookup, key)
+
+INTERRUPTED: Final = 130
+"""Exit status after Ctrl-C, as shells have it: 128 and the signal's number."""
 
 
 def main() -> None:
@@ -21,7 +25,11 @@ def main() -> None:
     for command in COMMANDS:
         command.add_parser(subparsers)
     arguments = parser.parse_args()
-    sys.exit(arguments.run(arguments))
+    try:
+        code = arguments.run(arguments)
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    sys.exit(code)
 
 
 if __name__ == "__main__":
