@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What becomes of a command that has no agent, or that the agent refuses: a line and an exit status."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from wgsd_nm.cli import client
+from wgsd_nm.core.errors import AccessDenied, BusLost, CallFailed, CallTimedOut, InvalidArguments, ServiceUnavailable
+
+
+class Connection:
+    """A bus on which every call ends in one way."""
+
+    def __init__(self, error: Exception | None) -> None:
+        self._error = error
+        self.calls: list[tuple[object, ...]] = []
+        self.closed = False
+
+    async def connect(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        self.closed = True
+
+    async def call(self, *arguments: object, timeout: float) -> list[object]:  # noqa: ASYNC109  # as Bus has it
+        assert timeout > 20, "the agent may take 20 s"
+        self.calls.append(arguments[3:])
+        if self._error:
+            raise self._error
+        return []
+
+
+def connect(monkeypatch: pytest.MonkeyPatch, error: Exception | None = None) -> Connection:
+    connection = Connection(error)
+    monkeypatch.setattr(client, "Bus", lambda **_: connection)
+    return connection
+
+
+async def refresh(agent: client.Agent) -> int:
+    await agent.refresh()
+    await agent.refresh("wg0")
+    return client.DONE
+
+
+def test_refresh_is_for_all_tunnels_or_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    connection = connect(monkeypatch)
+    assert client.with_agent(refresh) == client.DONE
+    assert connection.calls == [("Refresh", ""), ("RefreshTunnel", "s", "wg0")]
+    assert connection.closed
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (BusLost("it is gone"), client.NO_AGENT),
+        (ServiceUnavailable("it is gone"), client.NO_AGENT),
+        (CallTimedOut("it is gone"), client.NO_AGENT),
+        (AccessDenied("it is gone"), client.FAILED),
+        (InvalidArguments("it is gone"), client.FAILED),
+        (CallFailed("io.github.wgsd_nm.Error.NoRegistryAnswered", "it is gone"), client.FAILED),
+    ],
+)
+def test_what_goes_wrong_is_a_line_and_a_status(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception, status: int
+) -> None:
+    connection = connect(monkeypatch, error)
+    assert client.with_agent(refresh) == status
+    said = capsys.readouterr()
+    assert said.out == ""
+    first, *rest = said.err.splitlines()
+    assert first.startswith("wgsd-nm: ")
+    assert first.endswith("it is gone")
+    assert bool(rest) is (status == client.NO_AGENT)
+    assert connection.closed
+
+
+def test_no_session_bus(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", f"unix:path={tmp_path / 'nobody'}")
+    assert client.with_agent(refresh) == client.NO_AGENT
+    assert "the agent cannot be reached" in capsys.readouterr().err

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The command line as a whole: its commands, its usage, its end."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+import pytest
+
+from wgsd_nm import __version__
+from wgsd_nm.cli import __main__ as program
+from wgsd_nm.cli import refresh
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int | str | None:
+    """The exit status."""
+    monkeypatch.setattr(sys, "argv", ["wgsd-nm", *words])
+    with pytest.raises(SystemExit) as ended:
+        program.main()
+    return ended.value.code
+
+
+def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(monkeypatch, "--version") == 0
+    assert capsys.readouterr().out == f"wgsd-nm {__version__}\n"
+
+
+def test_every_command_is_in_the_help(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(monkeypatch, "--help") == 0
+    said = capsys.readouterr().out
+    for command in program.COMMANDS:
+        name = command.__name__.rpartition(".")[2]
+        assert f"\n    {name} " in said
+        assert run(monkeypatch, name, "--help") == 0
+
+
+@pytest.mark.parametrize("words", [(), ("dance",), ("refresh", "wg0", "wg1"), ("status", "--xml")])
+def test_wrong_usage(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    assert run(monkeypatch, *words) == 2
+    assert "usage: wgsd-nm" in capsys.readouterr().err
+
+
+def test_the_status_of_a_command_is_the_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[argparse.Namespace] = []
+
+    def work(arguments: argparse.Namespace) -> int:
+        seen.append(arguments)
+        return 7
+
+    monkeypatch.setattr(refresh, "run", work)
+    assert run(monkeypatch, "refresh", "wg0") == 7
+    assert seen[0].interface == "wg0"
+
+
+def test_a_person_who_loses_patience_sees_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(_: argparse.Namespace) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(refresh, "run", interrupted)
+    assert run(monkeypatch, "refresh") == 130
+    assert capsys.readouterr().err == ""
