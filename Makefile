@@ -57,6 +57,7 @@ demo: lab  ## the seed scenario, end to end, told step by step
 	@$(BIN)/python -m lab demo --suite $(SUITE)
 
 bench: lab  ## every figure that the README claims
+	@./tools/needs integration
 	@$(BIN)/python -m bench
 
 clean:  ## remove what was made inside the tree
