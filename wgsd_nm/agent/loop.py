@@ -93,7 +93,8 @@ class Loop:
         A caller whose very call has started the agent waits until it is known which tunnels there are.
         """
         try:
-            await asyncio.wait_for(self._network_known.wait(), FIRST_NETWORK)
+            async with asyncio.timeout(FIRST_NETWORK):
+                await self._network_known.wait()
         except TimeoutError:
             raise ServiceUnavailable("NetworkManager has not told yet which tunnels there are") from None
         token = next(self._tokens)
