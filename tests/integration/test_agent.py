@@ -127,7 +127,7 @@ def test_a_handshake_is_proof_and_the_end_of_the_tunnel_is_told_at_once_in_one_s
     run(scenario())
 
 
-def test_refresh_replies_when_the_endpoints_are_written(tmp_path: Path) -> None:
+def test_refresh_replies_when_the_endpoints_of_a_tunnel_that_there_is_are_written(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with Desktop(tmp_path) as desktop:
             await up(desktop)
@@ -138,6 +138,9 @@ def test_refresh_replies_when_the_endpoints_are_written(tmp_path: Path) -> None:
                 desktop.registry.add(peer_key(1), endpoint)
                 await desktop.client.call(member, *arguments)
                 assert desktop.device.endpoints()[0] == endpoint
+            for interface in ("wg9", "eth0", "", "two words", "a" * 16):
+                with pytest.raises(InvalidArguments):
+                    await desktop.client.call("RefreshTunnel", "s", interface)
             assert [move[2:] for move in (await desktop.client.moves.count(4))[2:]] == [
                 [str(endpoint_of(1)), str(ELSEWHERE), "moved"],
                 [str(ELSEWHERE), str(endpoint_of(1)), "moved"],
@@ -180,17 +183,6 @@ def test_callers_of_refresh_during_a_pass_share_one_fresh_pass(tmp_path: Path) -
     run(scenario())
 
 
-def test_refused_arguments(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        async with Desktop(tmp_path) as desktop:
-            await up(desktop)
-            for interface in ("wg9", "eth0", "", "two words", "a" * 16):
-                with pytest.raises(InvalidArguments):
-                    await desktop.client.call("RefreshTunnel", "s", interface)
-
-    run(scenario())
-
-
 def test_nobody_listens_where_the_registry_should_be(tmp_path: Path) -> None:
     async def scenario() -> None:
         with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as unused:
@@ -224,22 +216,19 @@ def test_a_silent_registry_is_told_in_time(tmp_path: Path) -> None:
     run(scenario())
 
 
-@pytest.mark.parametrize(
-    ("text", "complaint"),
-    [
-        ("[tunnel.wg0]\nregistry = 5\nzone = 'auto'\n", "tunnel.wg0.registry: an address"),
-        ("[tunnel", "not TOML"),
-    ],
-)
-def test_a_wrong_configuration_leaves_the_last_good_one_in_force(tmp_path: Path, text: str, complaint: str) -> None:
+def test_a_wrong_configuration_leaves_the_last_good_one_in_force(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with Desktop(tmp_path) as desktop:
             agent = await up(desktop)
-            desktop.configure(text)
-            error = await refused(desktop, "Reload")
-            assert error.name == BAD_CONFIGURATION
-            assert f"{desktop.config_file}: {complaint}" in str(error)
-            assert str(error) in agent.text()
+            for text, complaint in (
+                ("[tunnel.wg0]\nregistry = 5\nzone = 'auto'\n", "tunnel.wg0.registry: an address"),
+                ("[tunnel", "not TOML"),
+            ):
+                desktop.configure(text)
+                error = await refused(desktop, "Reload")
+                assert error.name == BAD_CONFIGURATION
+                assert str(error).startswith(f"{desktop.config_file}: {complaint}")
+                assert f"ERROR: {error}\n" in agent.text()
             properties = await desktop.client.until(lambda told: told["Tunnels"][0]["LastError"] == str(error))
             assert [tunnel["Interface"] for tunnel in properties["Tunnels"]] == ["wg0"]
             desktop.registry.add(peer_key(1), ELSEWHERE)
@@ -252,9 +241,10 @@ def test_a_wrong_configuration_leaves_the_last_good_one_in_force(tmp_path: Path,
     run(scenario())
 
 
-@pytest.mark.parametrize("how", ["Reload", "SIGHUP"])
-@pytest.mark.parametrize("before", ["", '[tunnel.other]\nzone = "auto"\n'], ids=["none", "other"])
-def test_a_tunnel_is_left_alone_until_it_is_configured(tmp_path: Path, how: str, before: str) -> None:
+@pytest.mark.parametrize(
+    ("before", "how"), [("", "SIGHUP"), ('[tunnel.other]\nzone = "auto"\n', "Reload")], ids=["none", "other"]
+)
+def test_a_tunnel_is_left_alone_until_it_is_configured(tmp_path: Path, before: str, how: str) -> None:
     async def scenario() -> None:
         async with Desktop(tmp_path, config=before) as desktop:
             await desktop.activate()
