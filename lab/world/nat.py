@@ -55,11 +55,13 @@ class Nat(Host):
             name="dnsmasq",
         )  # fmt: skip
 
-    def set_kind(self, mapping: Mapping = Mapping.MASQUERADE, inbound: Inbound = Inbound.DROP) -> None:
-        """Become a NAT of this kind, and forget all connections."""
+    def set_kind(
+        self, mapping: Mapping = Mapping.MASQUERADE, inbound: Inbound = Inbound.DROP, inner_host: int = 10
+    ) -> None:
+        """Become a NAT of this kind, and forget all connections. A full cone is one for the host of that number."""
         full_cone = mapping is Mapping.FULL_CONE
         translate = Mapping.MASQUERADE.value if full_cone else mapping.value
-        forwarded = f"iifname pub0 udp dport {PORT} dnat to {self.lan}.10" if full_cone else ""
+        forwarded = f"iifname pub0 udp dport {PORT} dnat to {self.lan}.{inner_host}" if full_cone else ""
         self.nft(f"""
             table ip translation
             delete table ip translation

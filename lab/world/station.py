@@ -37,8 +37,8 @@ class Station(Host):
         self.unplug()
         self.plug(nat)
 
-    def set_address(self, number: int = 10) -> None:
-        """Give eth0 this address of the LAN, and the way out."""
+    def set_address(self, number: int = 50) -> None:
+        """Give eth0 this address of the LAN, none that DHCP gives to others, and the way out."""
         if self.nat is None:
             raise ValueError(f"{self.name} is not plugged in")
         self.ip(

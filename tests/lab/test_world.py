@@ -19,7 +19,7 @@ def stations(world: World) -> Iterator[tuple[Station, Station]]:
     """Carol behind NAT A and Dave behind NAT B: bare machines with fixed addresses."""
     carol, dave = world.station("carol", world.nat_a), world.station("dave", world.nat_b)
     for station in (carol, dave):
-        station.set_address(10)
+        station.set_address()
     yield carol, dave
     for station in (carol, dave):
         world.remove(station)
@@ -60,7 +60,7 @@ def test_routers_can_be_punched_through_or_not(
 ) -> None:
     carol, dave = stations
     for router, mapping in zip(routers, (mapping_a, mapping_b), strict=True):
-        router.set_kind(mapping, inbound)
+        router.set_kind(mapping, inbound, inner_host=50)
     start_over(world, carol, "dave")
     start_over(world, dave, "carol")
     seen = world.wait_seen("carol", "dave")

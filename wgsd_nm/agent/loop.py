@@ -141,16 +141,16 @@ class Loop:
     async def _read(self, interface: str) -> None:
         try:
             peers = await self._helper.get_peers(interface)
-        except WgsdError as error:
-            self.handle(ReadFailed(interface, error))
+        except Exception as error:
+            self.handle(ReadFailed(interface, _as_ours(error)))
         else:
             self.handle(PeersRead(interface, peers, time.time_ns() // 1000))
 
     async def _set(self, order: SetEndpoints) -> None:
         try:
             results = await self._helper.set_endpoints(order.interface, order.changes)
-        except WgsdError as error:
-            self.handle(SetFailed(order.interface, error))
+        except Exception as error:
+            self.handle(SetFailed(order.interface, _as_ours(error)))
         else:
             self.handle(EndpointsSet(order.interface, order.changes, order.reasons, results))
 
@@ -163,8 +163,8 @@ class Loop:
 
         try:
             await self._resolver.lookups(server, zone, keys, answered)
-        except WgsdError as error:
-            _log.warning("lookups at %s failed: %s", server, error)
+        except Exception as error:
+            _log.warning("lookups at %s failed: %s", server, _as_ours(error))
         for key in unanswered:
             self._answered(interface, key, NoAnswer(f"{server} gave no answer"))
 
@@ -201,6 +201,14 @@ class Loop:
         task = asyncio.get_running_loop().create_task(work)
         tasks.add(task)
         task.add_done_callback(partial(_ended, tasks))
+
+
+def _as_ours(error: Exception) -> WgsdError:
+    """Every order ends in an event, also where our own code is wrong: the controller waits for it."""
+    if isinstance(error, WgsdError):
+        return error
+    _log.error("this is an error of wgsd-nm", exc_info=error)
+    return WgsdError("internal error, see the agent's journal")
 
 
 def _tell(event: Event, actions: tuple[Action, ...]) -> None:

@@ -129,7 +129,7 @@ class _Turn:
             case PeersRead():
                 self._peers_read(event)
             case ReadFailed(interface, error):
-                self._helper_failed(interface, error, reading_since=None)
+                self._read_failed(interface, error)
             case LookupsAnswered():
                 self._lookups_answered(event)
             case EndpointsSet():
@@ -251,7 +251,7 @@ class _Turn:
 
     def _begin_anew(self, interface: str) -> None:
         """Give up a pass under way, and all lookups: whoever waits for it waits for the one that follows."""
-        self._update(interface, pass_started=None, pending={}, settle_at=None)
+        self._update(interface, pass_started=None, pending={}, settle_at=None, write_after=-inf)
         self._start_pass(interface)
 
     def _start_pass(self, interface: str) -> None:
@@ -272,7 +272,7 @@ class _Turn:
         if started is None or tunnel.reading_since is not None or tunnel.writing or tunnel.pending:
             return
         silent = tunnel.lookup_error is not None and tunnel.answered_at < started
-        error: WgsdError | None = tunnel.helper_error or (tunnel.lookup_error if silent else None)
+        error: WgsdError | None = tunnel.refusal or (tunnel.lookup_error if silent else None)
         if not tunnel.discovery.servers:
             error = error or NoAnswer(tunnel.discovery.problem)
         self._update(interface, pass_started=None, lookup_error=tunnel.lookup_error if silent else None)
@@ -370,8 +370,8 @@ class _Turn:
             pending={key: n for key, n in tunnel.pending.items() if key in peers or key == tunnel.tunnel.public_key},
             reading_since=None,
             read_at=self.now,
-            helper_error=None,
-            helper_failures=0,
+            read_error=None,
+            read_failures=0,
             next_check=self._next_check(peers.values()),
         )
         if unknown and may_work(self.watch):
@@ -439,15 +439,16 @@ class _Turn:
                 lookup_error = answer
             else:
                 answered_at = self.now
+            first = pending[key] == len(tunnel.discovery.servers) - 1
             last = pending[key] == 0
             if key in peers:
-                peers[key] = _told(peers[key], answer, self.now if last else None)
+                peers[key] = _told(peers[key], answer, first=first, ended_at=self.now if last else None)
             elif isinstance(answer, Advertisement):
                 seen = answer.endpoints[0]
             if last:
                 del pending[key]
                 ended.append(key)
-        if answered_at >= tunnel.last_pass:
+        if answered_at == self.now:
             lookup_error = None
         settle_at = tunnel.settle_at
         if settle_at is None and pending:
@@ -487,7 +488,7 @@ class _Turn:
         those with a live session, to whom a poke costs one empty packet and tells our new address.
         """
         tunnel = self.watch.tunnels[interface]
-        if tunnel.writing or not may_work(self.watch):
+        if tunnel.writing or self.now < tunnel.write_after or not may_work(self.watch):
             return
         ground = Ground.of(self.watch.network, tunnel.tunnel, (p.kernel for p in tunnel.peers.values() if p.kernel))
         peers = dict(tunnel.peers)
@@ -543,7 +544,7 @@ class _Turn:
                 followed=None,
                 trial=None,
             )
-        self._update(event.interface, peers=peers, writing=False, helper_error=None)
+        self._update(event.interface, peers=peers, writing=False, write_error=None, write_failures=0)
         if surprised:
             self._read(event.interface)  # what is in use decides, and we did not know it
         self._settle(event.interface)
@@ -552,22 +553,37 @@ class _Turn:
 
     def _set_failed(self, interface: str, error: WgsdError) -> None:
         if interface in self.watch.tunnels:
-            peers = self.watch.tunnels[interface].peers
-            self._update(interface, peers={key: peer._replace(poke_due=True) for key, peer in peers.items()})
-        self._helper_failed(interface, error, writing=False)
+            tunnel = self.watch.tunnels[interface]
+            failures = tunnel.write_failures + 1
+            self._update(
+                interface,
+                peers={key: peer._replace(poke_due=True) for key, peer in tunnel.peers.items()},
+                writing=False,
+                write_error=error,
+                write_failures=failures,
+                write_after=self.now + self._pause(failures),
+            )
+            self._end_pass_if_quiet(interface)
+        else:
+            self._ended_for_gone(interface, writing=False)
 
-    def _helper_failed(self, interface: str, error: WgsdError, **ended: object) -> None:
+    def _pause(self, failures: int) -> float:
+        return schedule.jittered(min(schedule.backoff(failures), schedule.CHECK_QUIET), self.chance)
+
+    def _read_failed(self, interface: str, error: WgsdError) -> None:
         tunnel = self.watch.tunnels.get(interface)
         if tunnel is None:
-            self._ended_for_gone(interface, **ended)
+            self._ended_for_gone(interface, reading_since=None)
             return
-        void = tunnel.reading_since == -inf and "reading_since" in ended
+        void = tunnel.reading_since == -inf
         again = void or self._read_again(tunnel)
-        failures = tunnel.helper_failures + 1
-        pause = schedule.jittered(min(schedule.backoff(failures), schedule.CHECK_QUIET), self.chance)
-        retry = self.now if again else self.now + pause
+        failures = tunnel.read_failures + 1
         self._update(
-            interface, helper_error=None if void else error, helper_failures=failures, next_check=retry, **ended
+            interface,
+            read_error=None if void else error,
+            read_failures=failures,
+            next_check=self.now if again else self.now + self._pause(failures),
+            reading_since=None,
         )
         if again and may_work(self.watch):
             self._read(interface)
@@ -627,9 +643,14 @@ def _hosts(peer: Peer) -> list[IPNetwork]:
     return [prefix for prefix in peer.allowed_ips if prefix.prefixlen == prefix.max_prefixlen]
 
 
-def _told(peer: PeerWatch, answer: Advertisement | LookupFailed, ended_at: float | None) -> PeerWatch:
-    """A registry that knows no endpoint takes nothing away. `ended_at` is given if it was the last to answer."""
+def _told(peer: PeerWatch, answer: Advertisement | LookupFailed, *, first: bool, ended_at: float | None) -> PeerWatch:
+    """The first registry that knows an endpoint is believed; those that answer after it add and take away nothing.
+
+    `ended_at` is given if this was the last to answer.
+    """
     answered_at, rounds = (peer.answered_at, peer.rounds) if ended_at is None else (ended_at, peer.rounds + 1)
+    if not first and peer.error is None:
+        return peer._replace(answered_at=answered_at, rounds=rounds)
     if not isinstance(answer, Advertisement):
         return peer._replace(error=answer, answered_at=answered_at, rounds=rounds)
     followed = peer.followed

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from math import inf
+from typing import Self
 
 from wgsd_nm.core.discovery import has_usable_uplink
 from wgsd_nm.core.errors import InvalidValue
@@ -53,14 +54,10 @@ class PeerStatus:
 
     def differs(self, other: PeerStatus) -> bool:
         """Whether clients are told: in anything but the times, which are as of the last check."""
-        return (self.endpoint, self.source, self.state, self.reason, self.last_error, self.name) != (
-            other.endpoint,
-            other.source,
-            other.state,
-            other.reason,
-            other.last_error,
-            other.name,
-        )
+        return self._told() != other._told()
+
+    def _told(self) -> Self:
+        return replace(self, latest_handshake=0, last_lookup=0.0, text="")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +106,7 @@ def _common_state(watch: AgentWatch) -> State | None:
 
 def _tunnel(watch: AgentWatch, watched: TunnelWatch, peers: list[PeerStatus], now: float) -> TunnelStatus:
     tunnel, discovery = watched.tunnel, watched.discovery
-    error = str(watched.helper_error or watched.lookup_error or "") or discovery.problem or watch.config_error
+    error = str(watched.refusal or watched.lookup_error or "") or discovery.problem or watch.config_error
     return TunnelStatus(
         interface=tunnel.interface,
         connection_id=tunnel.connection_id,
@@ -128,7 +125,7 @@ def _tunnel_state(watch: AgentWatch, tunnel: TunnelWatch, peers: list[PeerStatus
     common = _common_state(watch)
     if common is not None:
         return common
-    if tunnel.helper_error is not None:
+    if tunnel.refusal is not None:
         return State.UNAVAILABLE
     if tunnel.pass_started is not None:
         return State.LOOKING_UP

@@ -103,9 +103,14 @@ class TunnelWatch:
     next_check: float = -inf
     answered_at: float = -inf
     """When any registry last said anything, be it that it does not know the name."""
-    helper_error: WgsdError | None = None
-    helper_failures: int = 0
-    """Orders to the helper that failed since the last that did not."""
+    read_error: WgsdError | None = None
+    read_failures: int = 0
+    """Readings that failed since the last that did not."""
+    write_error: WgsdError | None = None
+    write_failures: int = 0
+    """Writes that failed since the last that did not: who may read need not be allowed to write."""
+    write_after: float = -inf
+    """After a failure nothing is written before this time."""
     public_endpoint: Endpoint | None = None
     """What a registry sees of ourselves."""
     lookup_error: LookupFailed | None = None
@@ -119,6 +124,11 @@ class TunnelWatch:
     def managed(self, key: PublicKey) -> bool:
         """Whether the peer's endpoint is ours to set."""
         return key not in self.registry_peers and key not in self.pinned
+
+    @property
+    def refusal(self) -> WgsdError | None:
+        """Why the helper does not do what it is told."""
+        return self.read_error or self.write_error
 
     @property
     def keys(self) -> frozenset[PublicKey]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import pwd
 import signal
 import socket
 import subprocess
@@ -52,15 +53,19 @@ def main(argv: Sequence[str] | None = None, reader: Sequence[str] = READER) -> i
     try:
         listeners = listen(settings.listen)
         with _Reader(reader, settings) as connection:
-            privileges.drop(user)
+            _drop_privileges(user)
             asyncio.run(_serve(settings, listeners, connection))
     except WgsdError as error:
         _log.error("%s", error)
         return 1
-    except OSError as error:
-        _log.error("cannot become an unprivileged process: %s", error.strerror)
-        return 1
     return 0
+
+
+def _drop_privileges(user: pwd.struct_passwd) -> None:
+    try:
+        privileges.drop(user)
+    except OSError as error:
+        raise NotPermitted(f"cannot become an unprivileged process: {error.strerror}") from error
 
 
 def _parser() -> argparse.ArgumentParser:
