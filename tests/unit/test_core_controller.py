@@ -63,8 +63,8 @@ from wgsd_nm.core.events import (
     Woke,
 )
 from wgsd_nm.core.model import ChangeResult, Connectivity, Endpoint, EndpointChange, Network, Peer, ProfilePeer, State
-from wgsd_nm.core.status import status
 from wgsd_nm.core.reason import Reason
+from wgsd_nm.core.status import status
 
 SILENCE = NoAnswer("10.0.0.254 did not answer")
 
