@@ -209,21 +209,22 @@ class Desktop:
         self.session_bus = enter(PrivateBus())
         self.registry = enter(HeardRegistry())
         self.configure(self.config if self._config is None else self._config)
-        neighbours, helper = (Bus(system=True, address=self.system_bus.address) for _ in range(2))
+        neighbours, self.helper = (Bus(system=True, address=self.system_bus.address) for _ in range(2))
         self.network_manager = ScriptedNetworkManager(
             neighbours, wireguard_profile(len(PEERS), str(REGISTRY_AT), search=ZONE)
         )
         self.polkit, self.logind = Polkit(neighbours), ScriptedLogind(neighbours)
         self.device = WireGuardDevice()
-        helper.export(names.HELPER_PATH, Service(self.device, Authorization(helper, frozenset)).interface())
+        service = Service(self.device, Authorization(self.helper, frozenset))
+        self.helper.export(names.HELPER_PATH, service.interface())
         self.client = Client(self.session_bus.address)
-        self._system_side = (neighbours, helper)
+        self._system_side = (neighbours, self.helper)
         for bus in (*self._system_side, self.client.bus):
             self._stack.push_async_callback(bus.close)
         for bus in self._system_side:
             await bus.connect()
         await self.client.connect()
-        for bus, name in ((neighbours, names.POLKIT), (helper, names.HELPER)):
+        for bus, name in ((neighbours, names.POLKIT), (self.helper, names.HELPER)):
             await bus.request_name(name)
         await self.network_manager.appear(up=False)
         await self.network_manager.uplink("192.168.1.10/24", "192.168.1.1")

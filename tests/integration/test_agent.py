@@ -242,7 +242,9 @@ def test_a_wrong_configuration_leaves_the_last_good_one_in_force(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("before", "how"), [("", "SIGHUP"), ('[tunnel.other]\nzone = "auto"\n', "Reload")], ids=["none", "other"]
+    ("before", "how"),
+    [("", "SIGHUP"), ('[tunnel.other]\nzone = "auto"\n', "Reload"), ("[tunnel", "SIGHUP")],
+    ids=["none", "other", "broken"],
 )
 def test_a_tunnel_is_left_alone_until_it_is_configured(tmp_path: Path, before: str, how: str) -> None:
     async def scenario() -> None:
@@ -265,7 +267,7 @@ def test_a_tunnel_is_left_alone_until_it_is_configured(tmp_path: Path, before: s
             await desktop.client.until(found)
             assert agent.sockets() > 0
             assert desktop.polkit.questions.seen[0] == READ
-            desktop.configure(before)
+            desktop.configure('[tunnel.other]\nzone = "auto"\n')
             await desktop.client.call("Reload")
             await desktop.client.state("idle")
 
@@ -288,6 +290,23 @@ def test_without_permission_it_says_so(tmp_path: Path) -> None:
                 await desktop.client.call("Refresh")
             assert desktop.device.endpoints() == [None, None]
             desktop.polkit.yes = True
+            await desktop.client.call("Refresh")
+            assert desktop.device.endpoints() == [endpoint_of(number) for number in PEERS]
+
+    run(scenario())
+
+
+def test_without_a_helper_it_says_so(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with Desktop(tmp_path) as desktop:
+            await desktop.helper.release_name(names.HELPER)
+            await desktop.activate()
+            await desktop.start_agent()
+            await desktop.client.until(lambda told: bool(told["Tunnels"]) and told["State"] == "unavailable")
+            assert names.HELPER in desktop.client.properties["Tunnels"][0]["LastError"]
+            error = await refused(desktop, "Refresh")
+            assert error.name == UNAVAILABLE
+            await desktop.helper.request_name(names.HELPER)
             await desktop.client.call("Refresh")
             assert desktop.device.endpoints() == [endpoint_of(number) for number in PEERS]
 
@@ -320,6 +339,19 @@ def test_a_restart_of_the_system_bus_is_survived(tmp_path: Path) -> None:
             assert agent.times("the system bus is connected") == 2
             assert await stopped(agent) == 0
             assert clean(agent), agent.text()
+
+    run(scenario())
+
+
+def test_the_system_bus_may_come_later_than_the_agent(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with Desktop(tmp_path) as desktop:
+            await desktop.activate()
+            desktop.system_bus.stop()
+            await desktop.start_agent()
+            assert desktop.client.properties["State"] == "unavailable"
+            await desktop.restart_system_bus()
+            assert sorted(await desktop.client.moves.count(len(PEERS))) == sorted(FOUND)
 
     run(scenario())
 
