@@ -100,7 +100,7 @@ def test_a_tunnel_and_its_peers() -> None:
 
 def test_a_tunnel_about_which_nothing_is_known_but_what_is_wrong() -> None:
     unknown = tunnel(ConnectionId="wg0", Zone="", Registries=[], PublicEndpoint="", LastError="No zone is known.")
-    assert lines(tunnels=[unknown], peers=[])[2:4] == ["wg0: degraded", "  No zone is known."]
+    assert lines(tunnels=[unknown], peers=[])[2:] == ["wg0: degraded", "  No zone is known."]
 
 
 def test_each_tunnel_has_its_own_peers() -> None:

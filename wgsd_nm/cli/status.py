@@ -44,9 +44,9 @@ def report(properties: Record, now: float) -> Iterator[str]:
         peers = [peer for peer in properties["Peers"] if peer["Interface"] == tunnel["Interface"]]
         yield ""
         yield from _tunnel(tunnel, now)
-        yield from _table(
-            ("PEER", "STATE", "ENDPOINT", "FROM", "HANDSHAKE", "WHY"), [_row(peer, now) for peer in peers]
-        )
+        if peers:
+            header = ("PEER", "STATE", "ENDPOINT", "FROM", "HANDSHAKE", "WHY")
+            yield from _table(header, [_row(peer, now) for peer in peers])
 
 
 def _tunnel(tunnel: Record, now: float) -> Iterator[str]:
