@@ -749,3 +749,25 @@ def test_a_lookup_by_time_is_dropped_when_nobody_is_left_to_ask() -> None:
     story.hear(NetworkSeen(replace(story.network, tunnels=(up,))))
     assert of_kind(LookUp, story.sleeps(20)) == []
     assert story.peer(BOB).next_lookup is None
+
+
+def test_a_bridge_of_containers_is_no_way_out() -> None:
+    story = Story.settled(bob(), bob=HOME)
+    story.connects(BOB)
+    bridge = replace(uplink("172.17.0.1/16", interface="docker0"), gateways=())
+    assert story.hear(NetworkSeen(network(*story.network.uplinks, bridge, tunnels=story.network.tunnels))) == ()
+    assert story.peer(BOB).evidence.alive
+
+
+def test_a_peer_that_nobody_can_send_to_is_looked_up_rarely() -> None:
+    story = Story.settled(bob(keepalive=0))
+    assert not story.peer(BOB).wanted(story.now)
+    asked = 0
+    began = story.now
+    while story.now < began + 3600:
+        asked += len(of_kind(LookUp, story.sleeps(10)))
+        if story.tunnel.pending:
+            story.answers()
+        if story.tunnel.reading_since is not None:
+            story.reads()
+    assert 8 <= asked <= 13

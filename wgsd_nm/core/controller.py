@@ -16,7 +16,7 @@ from typing import assert_never
 
 from wgsd_nm.core import schedule
 from wgsd_nm.core.config import Config, TunnelConfig
-from wgsd_nm.core.discovery import discover, has_usable_uplink, registry_peers
+from wgsd_nm.core.discovery import discover, has_usable_uplink, registry_peers, ways_out
 from wgsd_nm.core.errors import (
     InvalidArguments,
     LookupFailed,
@@ -93,7 +93,9 @@ def may_work(watch: AgentWatch) -> bool:
 
 def _path(network: Network) -> object:
     """What our packets' way out consists of: when it differs, every NAT on the way may be another one."""
-    return [(uplink.interface, uplink.connection_uuid, uplink.addresses, uplink.gateways) for uplink in network.uplinks]
+    return [
+        (uplink.interface, uplink.connection_uuid, uplink.addresses, uplink.gateways) for uplink in ways_out(network)
+    ]
 
 
 def _tunnel_due(tunnel: TunnelWatch) -> float:
@@ -153,7 +155,8 @@ class _Turn:
     def _network_seen(self, network: Network) -> None:
         before, could_work = self.watch.network, may_work(self.watch)
         self.watch = replace(self.watch, network=network)
-        moved = _path(network) != _path(before) or bool(network.carrier - before.carrier)
+        plugged = {uplink.interface for uplink in ways_out(network)} & (network.carrier - before.carrier)
+        moved = _path(network) != _path(before) or bool(plugged)
         self._adopt_tunnels(moved=moved, resumed=not could_work, hint=network.connectivity > before.connectivity)
 
     def _woke(self) -> None:
@@ -395,11 +398,16 @@ class _Turn:
         return min(self.now + schedule.jittered(interval, self.chance), trial_ends)
 
     def _scheduled(self, tunnel: TunnelWatch, peer: PeerWatch) -> PeerWatch:
-        """Lookups by time: only for wanted peers that are not connected, or that we send to without hearing them."""
+        """Lookups by time: for wanted peers that are not connected, or that we send to without hearing them.
+
+        Without an endpoint the kernel refuses to send at all, so that nobody can be seen to want the peer: such are
+        looked up too, rarely.
+        """
         suspect = peer.evidence.silence(self.now) >= schedule.SUSPICION
         if not tunnel.managed(peer.public_key) or not tunnel.discovery.servers or peer.public_key in tunnel.pending:
             return peer if peer.next_lookup is None else peer._replace(next_lookup=None)
-        if not peer.wanted(self.now) or (peer.connected(self.now) and not suspect):
+        wanted = peer.wanted(self.now)
+        if (not wanted and peer.endpoint is not None) or (peer.connected(self.now) and not suspect):
             idle = peer.next_lookup is None and peer.trying_since is None and peer.rounds == 0
             return peer if idle else peer._replace(next_lookup=None, trying_since=None, rounds=0)
         if peer.next_lookup is not None:
@@ -407,7 +415,7 @@ class _Turn:
         trying_since = self.now if peer.trying_since is None else peer.trying_since
         if peer.answered_at == -inf or (suspect and peer.trying_since is None):
             return peer._replace(trying_since=trying_since, next_lookup=self.now)
-        delay = self._lookup_delay(peer, self.now - trying_since)
+        delay = self._lookup_delay(peer, self.now - trying_since) if wanted else schedule.TTL_MOST
         at = max(self.now, peer.answered_at + schedule.jittered(delay, self._spread(peer.public_key)))
         return peer._replace(trying_since=trying_since, next_lookup=at)
 

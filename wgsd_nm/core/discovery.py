@@ -15,6 +15,11 @@ from wgsd_nm.core.reconcile import WHOLE
 from wgsd_nm.core.watch import Discovery
 
 
+def ways_out(network: Network) -> tuple[Uplink, ...]:
+    """The uplinks with a default route; all, if none has one. A bridge of containers comes, goes, and leads nowhere."""
+    return tuple(uplink for uplink in network.uplinks if uplink.gateways) or network.uplinks
+
+
 def has_usable_uplink(network: Network) -> bool:
     """Whether some device has an address to send from. What NetworkManager thinks of it does not matter."""
     return any(not address.is_link_local for uplink in network.uplinks for address in uplink.addresses)
