@@ -320,6 +320,7 @@ def test_a_restart_of_networkmanager_is_survived(tmp_path: Path) -> None:
             await desktop.network_manager.vanish()
             properties = await desktop.client.state("unavailable")
             assert properties["Tunnels"] == []
+            assert (await refused(desktop, "Refresh")).name == UNAVAILABLE
             desktop.device.make_peers()
             await desktop.network_manager.appear()
             await desktop.client.until(found)

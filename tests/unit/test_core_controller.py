@@ -593,7 +593,11 @@ def test_refresh_while_standing_still_says_why() -> None:
 
 
 def test_refresh_without_a_tunnel_has_nothing_to_do() -> None:
-    assert Story().hear(RefreshRequested(1)) == (Reply(1),)
+    story = Story()
+    (reply,) = of_kind(Reply, story.hear(RefreshRequested(1)))
+    assert isinstance(reply.error, ServiceUnavailable), "who knows of no tunnels for want of NetworkManager says so"
+    story.hear(NetworkSeen(network(uplink())))
+    assert story.hear(RefreshRequested(2)) == (Reply(2),)
 
 
 def test_refresh_of_a_tunnel_that_goes_down_is_answered() -> None:

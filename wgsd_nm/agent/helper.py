@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from wgsd_nm.bus import names, wire
 from wgsd_nm.bus.connection import Bus
-from wgsd_nm.core.errors import CallFailed, InvalidValue
+from wgsd_nm.core.errors import CallFailed, InvalidValue, ServiceUnavailable
 from wgsd_nm.core.model import ChangeResult, EndpointChange, Peer, PublicKey
 
 _TIMEOUT: Final = 20.0
@@ -49,6 +49,10 @@ class HelperClient:
             if kind is None:
                 raise
             raise kind(str(error)) from error
+        except ServiceUnavailable as error:
+            raise ServiceUnavailable(
+                f"the helper cannot be started, is wgsd-nm installed for the whole system? ({error})"
+            ) from error
 
 
 @contextmanager

@@ -191,9 +191,9 @@ class _Turn:
         for name in interfaces:
             if name not in self.watch.tunnels:
                 return InvalidArguments(f"{name!a} is not a configured WireGuard tunnel that is up")
+        if not self.watch.network.available:
+            return ServiceUnavailable("NetworkManager is not running")
         if interfaces and not may_work(self.watch):
-            if not self.watch.network.available:
-                return ServiceUnavailable("NetworkManager is not running")
             if not self.watch.seat_active:
                 return ServiceUnavailable("another user's login session is active")
             if not has_usable_uplink(self.watch.network):
