@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wgsd_nm.bus.marshal import marshal, plain, unmarshal
-from wgsd_nm.bus.wire import Variant, change_from_wire, change_to_wire, peer_from_wire, peer_to_wire, variants
+from wgsd_nm.bus.wire import Variant, change_from_wire, change_to_wire, peer_from_wire, peer_to_wire
 from wgsd_nm.core.errors import InvalidValue
 from wgsd_nm.core.model import Endpoint, EndpointChange, Peer, PublicKey
 
@@ -107,7 +107,3 @@ def test_a_change_arrives_as_it_left(change: EndpointChange) -> None:
 def test_a_change_that_makes_no_sense(value: list[Any]) -> None:
     with pytest.raises(InvalidValue):
         change_from_wire(value)
-
-
-def test_variants_take_their_signatures_by_name() -> None:
-    assert variants({"A": "s", "B": "u"}, {"B": 1}) == {"B": Variant("u", 1)}

@@ -15,16 +15,11 @@ from wgsd_nm.bus.marshal import Variant
 from wgsd_nm.core.errors import InvalidValue
 from wgsd_nm.core.model import Endpoint, EndpointChange, IPNetwork, Peer, PublicKey, endpoint_text, shown
 
-__all__ = ["Variant", "change_from_wire", "change_to_wire", "peer_from_wire", "peer_to_wire", "variants"]
+__all__ = ["Variant", "change_from_wire", "change_to_wire", "peer_from_wire", "peer_to_wire"]
 
 _UINT16: Final = (1 << 16) - 1
 _UINT64: Final = (1 << 64) - 1
 _TEXTS_KEPT: Final = 4096  # the same peers come again with every check
-
-
-def variants(signatures: Mapping[str, str], values: Mapping[str, object]) -> dict[str, Variant]:
-    """An a{sv}: each value with the D-Bus signature that `signatures` has for its name."""
-    return {name: Variant(signatures[name], value) for name, value in values.items()}
 
 
 def peer_to_wire(peer: Peer) -> dict[str, Variant]:

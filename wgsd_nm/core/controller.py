@@ -372,7 +372,6 @@ class _Turn:
             peers=peers,
             pending={key: n for key, n in tunnel.pending.items() if key in peers or key == tunnel.tunnel.public_key},
             reading_since=None,
-            read_at=self.now,
             read_error=None,
             read_failures=0,
             next_check=self._next_check(peers.values()),

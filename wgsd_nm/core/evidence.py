@@ -38,7 +38,6 @@ class Evidence(NamedTuple):
     """Since when something was sent and nothing received."""
     sent_at: float = -inf
     """When something more than keepalives was last seen to be sent."""
-    heard_at: float = -inf
 
     @property
     def alive(self) -> bool:
@@ -88,7 +87,6 @@ class Evidence(NamedTuple):
             alive_since=now if proven and not self.alive else self.alive_since,
             sending_since=sending_since,
             sent_at=now if sent else self.sent_at,
-            heard_at=now if heard or (shaken and not first) else self.heard_at,
         )
 
     def against(self, now: float) -> Self:

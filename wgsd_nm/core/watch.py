@@ -92,7 +92,6 @@ class TunnelWatch:
     """Lookups under way: for each peer the number of registries that have not answered yet."""
     reading_since: float | None = None
     """When the reading under way was asked for; -inf if for a tunnel that has gone, so that it tells nothing."""
-    read_at: float = -inf
     writing: bool = False
     settle_at: float | None = None
     pass_started: float | None = None

@@ -63,8 +63,7 @@ async def _leave(bus: Bus) -> None:
     as soon as the name is free; that must not end the answering, so the signal stays handled.
     """
     await bus.release_name(names.HELPER)
-    while bus.calls_in_progress:  # noqa: ASYNC110 - the bus has a count of them, not an event
-        await asyncio.sleep(0.01)
+    await bus.idle()
     await bus.close()
     # All is done, and asyncio cannot take a signal while its loop ends.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
