@@ -25,6 +25,8 @@ AGENT = "io.github.wgsd_nm.Agent1"
 AGENT_PATH = "/io/github/wgsd_nm/Agent1"
 BOB = "10.0.0.2"
 ALICE = "10.0.0.1"
+WIDTH = 120
+"""Of what is shown of other programs' output."""
 PINGS = 5
 """A second."""
 
@@ -65,7 +67,7 @@ class Story:
 
     def show(self, output: str) -> None:
         for line in output.rstrip().splitlines():
-            self._print("", f"  {line}")
+            self._print("", f"  {line[:WIDTH].rstrip()}")
 
     def _print(self, when: str, text: str) -> None:
         print(f"{when:>10}  {text}", flush=True)
@@ -107,9 +109,10 @@ def start_registry(world: World) -> None:
     )
 
 
-def start_agent(laptop: Laptop) -> None:
+def start_agent(world: World, laptop: Laptop) -> None:
     """The agent as the ordinary user u, configured for wg0."""
-    config = f'[tunnel.wg0]\nzone = "{ZONE}"\nregistry = "10.0.0.254"\n'
+    names = "".join(f'{name} = "{keys.public}"\n' for name, keys in world.keys.items() if name != laptop.name)
+    config = f'[tunnel.wg0]\nzone = "{ZONE}"\nregistry = "10.0.0.254"\n[tunnel.wg0.names]\n{names}'
     laptop.write("/home/u/.config/wgsd-nm/config.toml", config, user="u")
     laptop.spawn(["python3", "-m", "wgsd_nm.agent", "--debug"], name="agent", user="u")
 
@@ -139,7 +142,7 @@ def prepare(world: World, story: Story) -> tuple[Laptop, Laptop]:
     start_registry(world)
     for laptop in (alice, bob):
         laptop.wait_connected("eth0")
-        start_agent(laptop)
+        start_agent(world, laptop)
         story.step(f"{laptop.name}'s agent is on the session bus", partial(has_agent, laptop), 60)
     story.show(f"registry  {world.registry.public}, inside the tunnel {world.registry.address}, zone {ZONE}")
     story.show(f"alice     behind NAT A, {world.nat_a.public}, inside the tunnel {ALICE}")
