@@ -128,9 +128,25 @@ class World:
 
         return wait_for(seen, timeout, f"the registry to see {' and '.join(names)}") or {}
 
+    def call_registry(self, *stations: Station, timeout: float = 20.0) -> dict[str, str]:
+        """Have these machines send to the registry; returns the endpoints at which it then sees them, by name."""
+        registry = self.keys["registry"].public
+        keys = {station.name: self.keys[station.name].public for station in stations}
+        before = self.registry.peers()
+        for station in stations:
+            station.punch(registry, f"{REGISTRY_PUBLIC}:{PORT}", KEEPALIVE)
+
+        def heard() -> dict[str, str] | None:
+            peers = self.registry.peers()
+            all_heard = all(peers[key].rx_bytes > before[key].rx_bytes for key in keys.values())
+            return {name: peers[key].endpoint for name, key in keys.items()} if all_heard else None
+
+        return wait_for(heard, timeout, f"the registry to hear {' and '.join(keys)}") or {}
+
     def remove(self, station: Station) -> None:
-        """Take a machine out of the world."""
+        """Take a machine out of the world; the registry has never heard of it."""
         station.close()
+        self.registry.forget(self.client(station.name))
         del self.stations[station.name]
 
     def _plugged(self, station: S, nat: Nat) -> S:

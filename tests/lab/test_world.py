@@ -91,7 +91,7 @@ def test_two_network_managers_are_online_at_once(alice: Laptop, bob: Laptop) -> 
 
 
 def test_packets_between_laptops_pass_by_the_registry(world: World, alice: Laptop, bob: Laptop) -> None:
-    seen = world.wait_seen("alice", "bob")
+    seen = world.call_registry(alice, bob)
     direct = world.count_direct(world.nat_a, world.nat_b)
     relayed = world.registry.relayed.packets()
     alice.punch(world.keys["bob"].public, seen["bob"])
