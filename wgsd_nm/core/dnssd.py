@@ -11,6 +11,7 @@ import base64
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING, Final
 
@@ -47,6 +48,7 @@ _LABEL_LENGTH: Final = 52
 _ZONE_LABEL: Final = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 
 
+@lru_cache(maxsize=4096)
 def instance_label(key: PublicKey) -> str:
     """The first label of a peer's name: 52 lower-case letters of base32 and the padding `====`."""
     return base64.b32encode(key.raw).decode().lower()
