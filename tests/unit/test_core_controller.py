@@ -775,3 +775,22 @@ def test_a_peer_that_nobody_can_send_to_is_looked_up_rarely() -> None:
         if story.tunnel.reading_since is not None:
             story.reads()
     assert 8 <= asked <= 13
+
+
+def test_an_absence_that_is_told_before_the_first_reading_is_asked_about_again() -> None:
+    story = Story.of(bob())
+    story.starts()
+    story.hears_of("bob", NoSuchPeer("not yet", 2))
+    story.reads()
+    assert story.peer(BOB).wanted(story.now)
+    assert of_kind(LookUp, story.sleeps(3))
+
+
+def test_a_peer_that_comes_to_be_wanted_need_not_wait_for_a_rare_lookup() -> None:
+    story = Story.settled(bob(keepalive=0))
+    lookup = story.peer(BOB).next_lookup
+    assert lookup is not None
+    assert lookup > story.now + 200
+    story.kernel[BOB] = bob(keepalive=25)
+    story.check()
+    assert of_kind(LookUp, story.sleeps(70))

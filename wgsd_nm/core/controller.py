@@ -406,16 +406,17 @@ class _Turn:
         if not tunnel.managed(peer.public_key) or not tunnel.discovery.servers or peer.public_key in tunnel.pending:
             return peer if peer.next_lookup is None else peer._replace(next_lookup=None)
         wanted = peer.wanted(self.now)
-        if (not wanted and peer.endpoint is not None) or (peer.connected(self.now) and not suspect):
+        nobody_asks = not wanted and (peer.kernel is None or peer.endpoint is not None)
+        if nobody_asks or (peer.connected(self.now) and not suspect):
             idle = peer.next_lookup is None and peer.trying_since is None and peer.rounds == 0
             return peer if idle else peer._replace(next_lookup=None, trying_since=None, rounds=0)
-        if peer.next_lookup is not None:
-            return peer
         trying_since = self.now if peer.trying_since is None else peer.trying_since
         if peer.answered_at == -inf or (suspect and peer.trying_since is None):
             return peer._replace(trying_since=trying_since, next_lookup=self.now)
         delay = self._lookup_delay(peer, self.now - trying_since) if wanted else schedule.TTL_MOST
         at = max(self.now, peer.answered_at + schedule.jittered(delay, self._spread(peer.public_key)))
+        if peer.next_lookup is not None and peer.next_lookup <= at:
+            return peer
         return peer._replace(trying_since=trying_since, next_lookup=at)
 
     def _lookup_delay(self, peer: PeerWatch, trying_for: float) -> float:
