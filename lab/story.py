@@ -12,6 +12,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -27,6 +28,9 @@ BOB = "10.0.0.2"
 ALICE = "10.0.0.1"
 WIDTH = 120
 """Of what is shown of other programs' output."""
+MONITOR = "ip-monitor"
+KERNEL_FIRST = 0.5
+"""Seconds by which NetworkManager may tell of a route before the kernel has it."""
 PINGS = 5
 """A second."""
 
@@ -43,9 +47,9 @@ class Story:
     def chapter(self, text: str) -> None:
         print(f"\n{text}", flush=True)
 
-    def event(self, text: str) -> float:
-        """Something that people do; times are counted from here."""
-        self._event = time.time()
+    def event(self, text: str, at: float | None = None) -> float:
+        """Something that people do, or that happened at a time; times are counted from here."""
+        self._event = time.time() if at is None else at
         self._print("", text)
         return self._event
 
@@ -92,13 +96,27 @@ class Pinging:
         self._laptop.stop(self._name)
 
 
-def logged(laptop: Laptop, text: str, after: float) -> float | None:
-    """When the laptop's agent first logged a line with this text, after a moment."""
+def logged(laptop: Laptop, text: str, after: float, before: float | None = None) -> float | None:
+    """When the laptop's agent first logged a line with this text after a moment; or with `before`, when last."""
+    found = None
     for line in laptop.log("agent").read_text(errors="replace").splitlines():
         stamp, _, said = line.partition(" ")
-        if text in said and stamp.replace(".", "").isdigit() and float(stamp) > after:
+        if text not in said or not stamp.replace(".", "").isdigit() or float(stamp) <= after:
+            continue
+        if before is None:
             return float(stamp)
-    return None
+        if float(stamp) <= before:
+            found = float(stamp)
+    return found
+
+
+def route_made_at(laptop: Laptop, gateway: str) -> float:
+    """When the kernel got its default route by this gateway, as ip-monitor(8) saw it."""
+    text = laptop.log(MONITOR).read_text(errors="replace")
+    stamps = re.findall(rf"^\[([^]]+)\] *default via {re.escape(gateway)} ", text, re.MULTILINE)
+    if not stamps:
+        raise AssertionError(f"ip monitor saw no default route by {gateway}")
+    return datetime.fromisoformat(stamps[-1]).replace(tzinfo=UTC).timestamp()
 
 
 def start_registry(world: World) -> None:
@@ -175,25 +193,28 @@ def move(world: World, story: Story, alice: Laptop, bob: Laptop) -> None:
     talking = [Pinging(alice, BOB), Pinging(bob, ALICE)]
     started = time.time()
     story.step("both hear each other", lambda: all(p.first_answer_after(started) for p in talking), 20)
-    alice.spawn(["ip", "-timestamp", "-tshort", "monitor", "address", "route"], name="ip-monitor")
+    alice.spawn(["ip", "-timestamp", "-tshort", "monitor", "address", "route"], name=MONITOR)
     before = endpoint(world, bob, "alice")
     alice.unplug()
     alice.wait_state("eth0", "unavailable")
     alice.plug(world.nat_c)
     lan = f"{world.nat_c.lan}."
     story.step("alice's card is in NAT C's network", lambda: lan in routes(alice), 30)
-    usable = story.event(f"alice has an address behind NAT C, {world.nat_c.public}, and a route")
+    usable = story.event(
+        f"alice has an address behind NAT C, {world.nat_c.public}, and a route", route_made_at(alice, f"{lan}1")
+    )
     seen = story.step("the registry sees her there", lambda: seen_at(world, world.nat_c.public), 30)
     story.step("bob's kernel has her new endpoint", lambda: endpoint(world, bob, "alice") not in ("", before), 60)
     answer = story.step("bob answers again", lambda: talking[0].first_answer_after(usable), 60)
     known = endpoint(world, bob, "alice")
     story.check("bob has alice where the registry sees her", known == seen, f"{known} is not {seen}")
     story.chapter("How long each step took, from the moment that her new address could be used:")
-    network = logged(alice, "heard NetworkSeen", usable - 1.0)
+    asked = logged(alice, "do LookUp", usable - KERNEL_FIRST)
+    network = logged(alice, "heard NetworkSeen", usable - KERNEL_FIRST, before=asked)
     suspected = logged(bob, "do LookUp", usable)
     for text, when in (
         ("alice's agent has seen the change", network),
-        ("alice's lookups are answered", logged(alice, "heard LookupsAnswered", network or usable)),
+        ("alice's lookups are answered", logged(alice, "heard LookupsAnswered", asked or usable)),
         ("bob's agent suspects, and asks", suspected),
         ("bob's lookup is answered", logged(bob, "heard LookupsAnswered", suspected or usable)),
         ("bob's kernel has the new endpoint", logged(bob, "heard EndpointsSet", suspected or usable)),
