@@ -113,13 +113,21 @@ def main() -> int:
     if sys.argv[1:] != ["--here"]:
         command = [sys.executable, "-m", "lab", "run", "--", "python3", "-m", "bench.wireguard", "--here"]
         return subprocess.run(command, check=False).returncode
-    with WireGuard() as wireguard:
-        met = [
-            report("wireguard.read.1000", measure_read(wireguard, 1000), "ratio", GOAL),
-            report("wireguard.read.10000", measure_read(wireguard, 10_000), "ratio", GOAL),
-            report("wireguard.set.1000", measure_set(wireguard, 1000), "ratio", GOAL),
-        ]
+    met = [
+        report(name, in_turn(measure, peers), "ratio", GOAL)
+        for name, measure, peers in (
+            ("wireguard.set.1000", measure_set, 1000),
+            ("wireguard.read.1000", measure_read, 1000),
+            ("wireguard.read.10000", measure_read, 10_000),
+        )
+    ]
     return 0 if all(met) else 1
+
+
+def in_turn(measure: Callable[[WireGuard, int], float], peers: int) -> float:
+    """Each on a socket of its own, so that none remembers the peers of the one before."""
+    with WireGuard() as wireguard:
+        return measure(wireguard, peers)
 
 
 if __name__ == "__main__":
