@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import logging
 import signal
 import sys
+from typing import Final
 
 from wgsd_nm import __version__
 from wgsd_nm.agent import configfile
@@ -21,6 +23,9 @@ from wgsd_nm.bus import names
 from wgsd_nm.bus.connection import Bus
 from wgsd_nm.core.errors import BusError, ConfigError
 from wgsd_nm.core.events import ConfigLoaded, NetworkSeen, SeatChanged, Woke
+
+GARBAGE: Final = 50_000
+"""Objects made before cycles among them are sought: a pass over a thousand peers makes as many, and hardly a cycle."""
 
 _log = logging.getLogger("wgsd_nm.agent")
 
@@ -101,6 +106,8 @@ def main() -> None:
         logging.basicConfig(level=logging.DEBUG, format="%(created).6f %(levelname)s: %(message)s", stream=sys.stderr)
     else:
         logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s", stream=sys.stderr)
+    gc.freeze()
+    gc.set_threshold(GARBAGE)
     sys.exit(asyncio.run(run()))
 
 
