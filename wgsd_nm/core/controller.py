@@ -8,7 +8,7 @@ whom the kernel must reach; read again to see what came of it. Events during a p
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from math import inf
 from operator import attrgetter
@@ -384,17 +384,20 @@ class _Turn:
         self._write(event.interface, only_pokes=True)
         self._settle(event.interface)
 
-    def _next_check(self, peers: Iterable[PeerWatch]) -> float:
-        interval, trial_ends = schedule.CHECK_QUIET, inf
+    def _next_check(self, peers: Collection[PeerWatch]) -> float:
+        interval = schedule.CHECK_QUIET
         for peer in peers:
-            if peer.trial is not None and peer.trial.until > self.now:
-                trial_ends = min(trial_ends, peer.trial.until)
             if peer.wanted(self.now) and not peer.evidence.alive:
                 eager = self.now - peer.evidence.against_at < schedule.INITIATION_SLOT
                 interval = min(interval, schedule.CHECK_EAGER if eager else schedule.CHECK_BUSY)
             elif self.now - peer.evidence.sent_at < schedule.CHECK_QUIET:
                 interval = min(interval, schedule.CHECK_BUSY)
-        return min(self.now + schedule.jittered(interval, self.chance), trial_ends)
+        return min(self.now + schedule.jittered(interval, self.chance), self._next_verdict(peers))
+
+    def _next_verdict(self, peers: Iterable[PeerWatch]) -> float:
+        """When the first of the trials under way ends; inf without any."""
+        trials = (peer.trial for peer in peers if peer.trial is not None)
+        return min((trial.until for trial in trials if trial.until > self.now), default=inf)
 
     def _scheduled(self, tunnel: TunnelWatch, peer: PeerWatch) -> PeerWatch:
         """Lookups by time: for wanted peers that are not connected, or that we send to without hearing them.
@@ -522,8 +525,8 @@ class _Turn:
                     reasons[key] = decision.reason
             if peer.poke_due or peer.trial != decision.trial:
                 peers[key] = peer._replace(trial=decision.trial, poke_due=False)
-        trials = [peer.trial.until for peer in peers.values() if peer.trial is not None and peer.trial.until > self.now]
-        self._update(interface, peers=peers, next_check=min([tunnel.next_check, *trials]))
+        next_check = min(tunnel.next_check, self._next_verdict(peers.values()))
+        self._update(interface, peers=peers, next_check=next_check)
         if changes:
             changes.sort(key=lambda change: change.public_key not in tunnel.registry_peers)
             self._update(interface, writing=True)
@@ -560,20 +563,20 @@ class _Turn:
             self._read(event.interface)  # proof of the new paths is what differs from this reading
 
     def _set_failed(self, interface: str, error: WgsdError) -> None:
-        if interface in self.watch.tunnels:
-            tunnel = self.watch.tunnels[interface]
-            failures = tunnel.write_failures + 1
-            self._update(
-                interface,
-                peers={key: peer._replace(poke_due=True) for key, peer in tunnel.peers.items()},
-                writing=False,
-                write_error=error,
-                write_failures=failures,
-                write_after=self.now + self._pause(failures),
-            )
-            self._end_pass_if_quiet(interface)
-        else:
+        tunnel = self.watch.tunnels.get(interface)
+        if tunnel is None:
             self._ended_for_gone(interface, writing=False)
+            return
+        failures = tunnel.write_failures + 1
+        self._update(
+            interface,
+            peers={key: peer._replace(poke_due=True) for key, peer in tunnel.peers.items()},
+            writing=False,
+            write_error=error,
+            write_failures=failures,
+            write_after=self.now + self._pause(failures),
+        )
+        self._end_pass_if_quiet(interface)
 
     def _pause(self, failures: int) -> float:
         return schedule.jittered(min(schedule.backoff(failures), schedule.CHECK_QUIET), self.chance)
