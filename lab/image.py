@@ -27,9 +27,10 @@ SUITES = ("bookworm", "trixie")
 IMAGE_SIZE = "2G"
 
 PACKAGES = (
-    "bind9-dnsutils", "conntrack", "dbus", "dbus-user-session", "dnsmasq-base", "iproute2", "iputils-ping", "kmod",
-    "libpam-systemd", "linux-image-amd64", "network-manager", "nftables", "polkitd", "procps", "python3", "systemd",
-    "systemd-sysv", "tcpdump", "udev", "wireguard-tools",
+    "avahi-utils", "bind9-dnsutils", "conntrack", "dbus", "dbus-user-session", "dnsmasq-base", "dnsperf", "iproute2",
+    "iputils-ping", "kmod", "knot", "knot-dnsutils", "libpam-systemd", "linux-image-amd64", "network-manager",
+    "nftables", "nsd", "polkitd", "procps", "python3", "systemd", "systemd-resolved", "systemd-sysv", "tcpdump",
+    "udev", "wireguard-tools",
 )  # fmt: skip
 INSTALLED_FILES = {
     "labinit": "usr/local/sbin/labinit",

@@ -7,12 +7,14 @@ passwd -dq root
 systemd-machine-id-setup
 systemctl -q enable lab.service
 systemctl -q set-default multi-user.target
-systemctl -q disable NetworkManager NetworkManager-dispatcher getty@tty1
-systemctl -q mask systemd-timesyncd apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer \
-    e2scrub_reap.service fstrim.timer NetworkManager-wait-online.service serial-getty@ttyS0.service \
-    systemd-pstore.service systemd-journal-flush.service systemd-tmpfiles-clean.timer systemd-random-seed.service \
-    modprobe@drm.service modprobe@loop.service modprobe@dm_mod.service modprobe@fuse.service \
-    modprobe@efi_pstore.service dev-hugepages.mount dev-mqueue.mount sys-kernel-tracing.mount systemd-binfmt.service
+systemctl -q disable NetworkManager NetworkManager-dispatcher getty@tty1 avahi-daemon.service avahi-daemon.socket \
+    systemd-resolved
+systemctl -q mask nsd knot systemd-timesyncd apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer \
+    e2scrub_all.timer e2scrub_reap.service fstrim.timer NetworkManager-wait-online.service \
+    serial-getty@ttyS0.service systemd-pstore.service systemd-journal-flush.service systemd-tmpfiles-clean.timer \
+    systemd-random-seed.service modprobe@drm.service modprobe@loop.service modprobe@dm_mod.service \
+    modprobe@fuse.service modprobe@efi_pstore.service dev-hugepages.mount dev-mqueue.mount \
+    sys-kernel-tracing.mount systemd-binfmt.service
 : > /etc/fstab
 echo labvm > /etc/hostname
 ln -sf /run/NetworkManager/resolv.conf /etc/resolv.conf
