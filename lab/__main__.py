@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lab import cache, host, job
+from lab import cache, host, job, wgsd
 from lab.errors import LabError
 from lab.image import SUITES
 from lab.machine import FAST, SYSTEMD
@@ -39,15 +39,23 @@ def _build(options: argparse.Namespace) -> int:
 def _run(options: argparse.Namespace) -> int:
     kind = SYSTEMD if options.systemd else FAST
     files = cache.ensure(options.suite, kind)
+    programs = wgsd.ensure() if options.wgsd else None
     if options.share:
         share = Path(options.share).resolve()
         share.mkdir(parents=True, exist_ok=True)
+        _hand_over(programs, share)
         return job.run(files, kind, options.command, share, options.timeout)
     with _temporary_share() as share:
+        _hand_over(programs, share)
         status = job.run(files, kind, options.command, share, options.timeout)
         if status and any((share / "out").iterdir()):
             _keep(share / "out")
         return status
+
+
+def _hand_over(programs: Path | None, share: Path) -> None:
+    if programs:
+        wgsd.hand_over(programs, share)
 
 
 @contextmanager
@@ -95,10 +103,11 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", parents=[machine], help="run a command in a fresh machine, as root in /src")
     run.add_argument("--timeout", type=float, default=600.0, metavar="SECONDS", help="(%(default)s)")
     run.add_argument("--share", metavar="FOLDER", help="what the guest sees as /lab, instead of a temporary folder")
+    run.add_argument("--wgsd", action="store_true", help="put CoreDNS with wgsd, and wgsd-client, into /lab/wgsd")
     run.add_argument("command", nargs="+", metavar="COMMAND")
     run.set_defaults(call=_run)
     demo = commands.add_parser("demo", parents=[machine], help="the seed scenario, told step by step")
-    demo.set_defaults(call=_run, command=["python3", "-m", "lab.story"], share=None, timeout=600.0)
+    demo.set_defaults(call=_run, command=["python3", "-m", "lab.story"], share=None, timeout=600.0, wgsd=False)
     shell = commands.add_parser("shell", parents=[machine], help="look around in a fresh machine")
     shell.set_defaults(call=_shell, timeout=86400.0)
     return parser

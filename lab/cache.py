@@ -46,7 +46,7 @@ def ensure(suite: str, *kinds: Kind) -> Path:
     if missing:
         raise LabError(f"packages are missing on this host; install them:\n{host.install_line(missing)}")
     home().mkdir(parents=True, exist_ok=True)
-    with _lock(home() / "lock"):
+    with lock(home() / "lock"):
         if not files.is_dir():
             _build_image(suite, files)
         for kind in kinds:
@@ -79,7 +79,8 @@ def _remove_others(suite: str, files: Path) -> None:
 
 
 @contextmanager
-def _lock(path: Path) -> Iterator[None]:
+def lock(path: Path) -> Iterator[None]:
+    """Only one process at a time is in here; others wait, and say so."""
     with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
