@@ -44,7 +44,7 @@ integration: setup  ## real processes on private buses
 	@$(TIMED) "integration tests" $(BIN)/python -m pytest -q tests/integration
 
 lab-test: lab  ## the scenarios, on a real kernel
-	@$(TIMED) "lab scenarios" $(BIN)/python -m lab run --suite $(SUITE) --timeout 1500 -- \
+	@$(TIMED) "lab scenarios" $(BIN)/python -m lab run --suite $(SUITE) --wgsd --timeout 1500 -- \
 		python3 -m pytest -q -p no:cacheprovider --durations=10 tests/lab
 	@$(TIMED) "lab scenarios under systemd" $(BIN)/python -m lab run --suite $(SUITE) --systemd --timeout 900 -- \
 		python3 -m pytest -q -p no:cacheprovider --durations=5 tests/lab/systemd
@@ -58,6 +58,7 @@ demo: lab  ## the seed scenario, end to end, told step by step
 
 bench: lab  ## every figure that the README claims
 	@./tools/needs integration
+	@./tools/needs bench
 	@$(BIN)/python -m bench
 
 clean:  ## remove what was made inside the tree

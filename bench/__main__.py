@@ -6,7 +6,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-MODULES = ("bench.agent", "bench.wireguard")
+MODULES = ("bench.agent", "bench.wireguard", "bench.registry")
 
 
 def main() -> int:

@@ -1,160 +1,159 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the registry costs: `python -m bench.registry`. Processor time, on loopback, with a device out of thin air.
+"""What the registry costs, and how soon it answers.
 
-Each figure is the best of several rounds: what disturbs a measurement only ever adds to it.
+    python3 -m bench.registry [lab] [native]
+
+lab: the registry beside NSD and CoreDNS with wgsd in the lab's machine; see bench/registry_guest.py. native: on this
+machine, over what the lab's kernel said of its devices, played as if the peers lived (bench/recording.py):
+
+registry.parse.10000     ms of processor time to make a Device of the kernel's dump of 10,000 peers, all of them new
+registry.native.cpu.N, registry.native.miss.1000   as registry.cpu.N and registry.miss.1000, here
+registry.steady.cpu      percent of one processor that server and reader take at 500 queries a second, 1000 peers
+registry.steady.refresh  the part of it that goes into reading the device again and again: with a query now and then
+registry.p99[.10000]     ms within which 99 of 100 of these queries are answered, those that wait for a reading included
+registry.idle            ms of processor time in a minute without queries, server and reader
 """
 
 from __future__ import annotations
 
-import asyncio
-import itertools
+import argparse
 import multiprocessing
-import os
-import random
-import socket
+import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import Callable, Sequence
-from ipaddress import IPv4Address, IPv4Network, IPv6Network
-from multiprocessing.connection import Connection
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 
 import dns.message
 
-from wgsd_nm.core.dnssd import instance_name, parse_zone
-from wgsd_nm.core.model import Device, Endpoint, Peer, PublicKey
-from wgsd_nm.registry import snapshot
-from wgsd_nm.registry.content import Content
-from wgsd_nm.registry.responder import Responder
-from wgsd_nm.registry.server import Server, listen
-from wgsd_nm.registry.zone import Zone
+from bench import nameservers, recording, stream
+from bench.figure import report
+from bench.nameservers import ADDRESS, NameServer
+from bench.registry_guest import PEERS, beside_nsd
+from bench.registry_peers import ZONE, peer
+from wgsd_nm.core.dnssd import instance_name
+from wgsd_nm.wireguard_messages import DeviceDecoder
 
-ADDRESS = Endpoint.parse("127.53.53.53:53530")
-ZONE = parse_zone("wg.example.com")
-ROUNDS = 5
-QUERIES = 20_000
-WINDOW = 64
-"""Queries in flight."""
+PARTS = ("lab", "native")
+LAB_TIMEOUT = "900"
+PARSE_GOAL = 100.0
+PARSE_ROUNDS = 7
+RATE = 500.0
+"""Queries a second."""
+NOW_AND_THEN = 8.0
+"""Queries a second that have the device read as often as any number of them would."""
+STEADY_SECONDS = 20.0
+REFRESH_GOAL = 4.0
+"""Percent: four readings a second, each of 10 ms in both processes together."""
+STEADY_GOAL = REFRESH_GOAL + 6.0
+"""Percent: beside it 120 us for each query, which mostly comes alone and has a server woken up for itself."""
+P99_GOAL = 20.0
+IDLE_SECONDS = 60.0
+SETTLING = 5.0
+"""Seconds after the last query until a server is idle."""
 
-
-def device(peers: int) -> Device:
-    return Device("wg0", None, 51820, 0, tuple(map(peer, range(peers))))
-
-
-def peer(number: int) -> Peer:
-    allowed = (IPv4Network((0x0A000000 + number, 32)), IPv6Network((0xFD00 << 112 | number, 128)))
-    endpoint = Endpoint(IPv4Address(0xC6120000 + number), 1024 + number)
-    return Peer(PublicKey(number.to_bytes(32)), endpoint, 1_790_000_000_000_000 + number, allowed_ips=allowed)
-
-
-def queries(peers: int) -> list[bytes]:
-    names = [instance_name(PublicKey(number.to_bytes(32)), ZONE) for number in range(peers)]
-    asked = [dns.message.make_query(name, "SRV", use_edns=0, payload=1232).to_wire() for name in names]
-    random.Random(0).shuffle(asked)
-    return list(itertools.islice(itertools.cycle(asked), QUERIES))
+Folder = Path
 
 
-def best(work: Callable[[], object]) -> float:
-    """Seconds of processor time."""
-    took = []
-    for _ in range(ROUNDS):
-        began = time.process_time()
-        work()
-        took.append(time.process_time() - began)
-    return min(took)
+def main() -> int:
+    """Report all figures; 1 if a goal is missed."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("part", nargs="*", choices=PARTS)
+    wanted = parser.parse_args().part or PARTS
+    with tempfile.TemporaryDirectory(prefix="bench-registry-") as name:
+        share = Path(name)
+        share.chmod(0o755)
+        flags, options = ["--wgsd"], ["--wgsd", "/lab/wgsd/coredns"]
+        if "lab" not in wanted:
+            flags, options = [], ["--record"]
+        command = [sys.executable, "-m", "lab", "run", *flags, "--share", name, "--timeout", LAB_TIMEOUT, "--"]
+        command += ["python3", "-m", "bench.registry_guest", "/lab/out", *options]
+        met = subprocess.run(command, check=False).returncode == 0
+        if "native" in wanted:
+            met &= native(share / "out")
+    return 0 if met else 1
 
 
-def snapshots(peers: int) -> None:
-    """From the reader's device to answers."""
-    made = device(peers)
-    body = snapshot.encode(made)
-    warm = snapshot.Decoder()
-    arrived = warm.decode(body)
-    zone = Zone(ZONE)
-    zone.update(arrived, 1)
-    names = [instance_name(one.public_key, ZONE).to_wire() or b"" for one in made.peers]
-    responder = Responder(zone)
-    asked = queries(peers)
-
-    def render() -> None:
-        zone.rendered.clear()
-        for name in names:
-            zone.answer(name, 33)
-
-    figures = {
-        "the reader encodes": best(lambda: snapshot.encode(made)),
-        "the server decodes, all peers new": best(lambda: snapshot.Decoder().decode(body)),
-        "decodes, no peer changed": best(lambda: warm.decode(body)),
-        "the zone takes it, all peers new": best(lambda: Zone(ZONE).update(arrived, 1)),
-        "takes it, no peer changed": best(lambda: zone.update(arrived, 1)),
-        "all SRV answers are rendered": best(render),
-    }
-    print(f"{peers} peers, {len(body)} octets")
-    for what, seconds in figures.items():
-        print(f"  {what:36} {seconds * 1e3:8.2f} ms")
-    seconds = best(lambda: [responder.respond(query, datagram=True) for query in asked])
-    print(f"  {'a query is answered, without sockets':36} {seconds / QUERIES * 1e6:8.2f} us")
+def native(dumps: Folder) -> bool:
+    met = report("registry.parse.10000", parse(dumps / "dump.10000"), "ms", PARSE_GOAL)
+    with idle(dumps / "dump.1000") as spent:
+        met &= contest(dumps)
+        met &= steady(dumps)
+        return met & report("registry.idle", spent(), "ms", 0)
 
 
-def served(peers: int, ready: Connection) -> None:
-    """The server's process."""
-
-    async def run() -> None:
-        made = device(peers)
-
-        async def fetch() -> Device:
-            return made
-
-        zone = Zone(ZONE)
-        await Server(Responder(zone), Content(zone, fetch)).serve(listen([ADDRESS]))
-        ready.send(None)
-        await asyncio.get_running_loop().create_future()
-
-    asyncio.run(run())
+def parse(dump: Path) -> float:
+    """Milliseconds, the best of some rounds, each in a process that remembers nothing: what disturbs only ever adds."""
+    with multiprocessing.get_context("fork").Pool(1, maxtasksperchild=1) as pool:
+        return min(pool.map(parse_once, [dump] * PARSE_ROUNDS, chunksize=1))
 
 
-def processor_time(pid: int) -> float:
-    """Seconds, of /proc/PID/stat's utime and stime (proc(5))."""
-    with open(f"/proc/{pid}/stat") as file:  # noqa: PTH123 - the shortest way to one line
-        fields = file.read().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def parse_once(dump: Path) -> float:
+    messages = recording.load(dump)
+    began = time.process_time()
+    decoder = DeviceDecoder("wg0")
+    for message in messages:
+        decoder.add(memoryview(message))
+    decoder.device()
+    return (time.process_time() - began) * 1000
 
 
-def ask(asked: Sequence[bytes]) -> None:
-    """Send all, with WINDOW of them in flight."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-        client.settimeout(5)
-        client.connect((str(ADDRESS.address), ADDRESS.port))
-        for query in asked[:WINDOW]:
-            client.send(query)
-        for query in asked[WINDOW:]:
-            client.recv(4096)
-            client.send(query)
-        for _ in range(WINDOW):
-            client.recv(4096)
+def contest(dumps: Folder) -> bool:
+    met = True
+    for count in PEERS:
+        with tempfile.TemporaryDirectory() as folder, played(dumps / f"dump.{count}") as ours:
+            met &= beside_nsd("registry.native", count, ours, Path(folder))[0]
+    return met
 
 
-def over_udp(peers: int) -> None:
-    ours, theirs = multiprocessing.Pipe()
-    server = multiprocessing.Process(target=served, args=(peers, theirs), daemon=True)
-    server.start()
-    ours.recv()
-    assert server.pid is not None
-    asked = queries(peers)
-    ask(asked)
-    took = []
-    for _ in range(ROUNDS):
-        began = processor_time(server.pid)
-        ask(asked)
-        took.append(processor_time(server.pid) - began)
-    server.terminate()
-    server.join()
-    print(f"  {'the server over UDP, a query':36} {min(took) / QUERIES * 1e6:8.2f} us")
+def steady(dumps: Folder) -> bool:
+    with played(dumps / "dump.1000") as server:
+        latencies, share = load(server, 1000, RATE)
+        met = report("registry.steady.cpu", share, "%", STEADY_GOAL)
+        met &= report("registry.p99", latencies.percentile(99), "ms", P99_GOAL)
+        _, share = load(server, 1000, NOW_AND_THEN)
+        met &= report("registry.steady.refresh", share, "%", REFRESH_GOAL)
+    with played(dumps / "dump.10000") as server:
+        latencies, _ = load(server, 10_000, RATE)
+        return met & report("registry.p99.10000", latencies.percentile(99), "ms", P99_GOAL)
 
 
-def main() -> None:
-    for peers in (10, 1000, 10_000):
-        snapshots(peers)
-        over_udp(peers)
+def load(server: NameServer, count: int, rate: float) -> tuple[stream.Latencies, float]:
+    """How long answers take, and the processor time spent on them in percent of the time. Raises RuntimeError."""
+    names = (instance_name(peer(number).public_key, ZONE) for number in range(count))
+    queries = [dns.message.make_query(name, "SRV", use_edns=0, payload=1232).to_wire() for name in names]
+    where = (ADDRESS, server.port)
+    stream.ask(where, queries, rate, 1.0)
+    before = server.spent()
+    latencies = stream.ask(where, queries, rate, STEADY_SECONDS)
+    spent = server.spent().since(before).total
+    if latencies.lost or latencies.failed:
+        raise RuntimeError(f"{latencies.lost} queries had no answer, {latencies.failed} an error")
+    said = ", ".join(f"{percent}%: {latencies.percentile(percent):.2f}" for percent in (50, 90, 99, 99.9, 100))
+    print(f"# {rate:g} queries a second over {count} peers, ms: {said}", file=sys.stderr)
+    return latencies, spent / STEADY_SECONDS * 100
+
+
+@contextmanager
+def idle(dump: Path) -> Iterator[Callable[[], float]]:
+    """A server that nobody asks; what is yielded waits until a minute has passed, and says what it has spent, in ms."""
+    with played(dump) as server:
+        time.sleep(SETTLING)
+        began, before = time.monotonic(), server.running_time()
+
+        def spent() -> float:
+            time.sleep(max(0.0, began + IDLE_SECONDS - time.monotonic()))
+            return (server.running_time() - before) * 1000
+
+        yield spent
+
+
+def played(dump: Path) -> AbstractContextManager[NameServer]:
+    command = (sys.executable, "-m", "bench.registry_program", str(dump))
+    return nameservers.registry(nameservers.free_port(), "wg0", command)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
