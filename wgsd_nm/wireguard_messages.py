@@ -26,6 +26,7 @@ VERSION = 1  # WG_GENL_VERSION
 WG_CMD_GET_DEVICE = 0
 WG_CMD_SET_DEVICE = 1
 
+WGDEVICE_A_IFINDEX = 1
 WGDEVICE_A_IFNAME = 2
 WGDEVICE_A_PUBLIC_KEY = 4
 WGDEVICE_A_LISTEN_PORT = 6
@@ -315,10 +316,12 @@ class DeviceDecoder:
         self._public_key: PublicKey | None = None
         self._listen_port = 0
         self._fwmark = 0
+        self._index = 0
         self._peers: dict[bytes, Peer] = {}
 
     def device(self) -> Device:
-        return Device(self._interface, self._public_key, self._listen_port, self._fwmark, tuple(self._peers.values()))
+        peers = tuple(self._peers.values())
+        return Device(self._interface, self._public_key, self._listen_port, self._fwmark, peers, self._index)
 
     def add(self, message: memoryview) -> None:
         """One message without its netlink header. Nothing of it is kept but the values. Raises DeviceError."""
@@ -337,6 +340,8 @@ class DeviceDecoder:
                 self._listen_port = _number(_U16, message, start, stop)
             elif kind == WGDEVICE_A_FWMARK:
                 self._fwmark = _number(_U32, message, start, stop)
+            elif kind == WGDEVICE_A_IFINDEX:
+                self._index = _number(_U32, message, start, stop)
 
     def _peer(self, data: memoryview, start: int, stop: int) -> Peer:
         if stop - start < _PEER_START.size:

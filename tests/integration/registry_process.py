@@ -1,10 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The registry with a device from a table instead of the kernel's; all else is the real program.
+"""The registry with devices from a table instead of the kernel's; all else is the real program.
 
     python -m tests.integration.registry_process TABLE FLAG...
+    python -m tests.integration.registry_process --as-reader TABLE FLAG...
 
-The reader that it starts is this module again. It opens TABLE (JSON, rewritten by the test) while it still may, and
-appends a letter to TABLE.reads for each read.
+The reader that the first one starts is the second one. It opens TABLE (JSON, rewritten by the test) while it still may,
+and appends a letter to TABLE.reads for each read. The table is one device, whatever its name:
+
+    {"peers": [{"key": KEY, "endpoint": "192.0.2.1:1", "allowed": "10.0.0.1/32", "handshake": 1790000000}]}
+
+or {"error": "NoSuchDevice"}, or {"hang": true} for a read that never ends, or {"devices": {"wg0": ..., "wg1": ...}} of
+these. `endpoint` may be ""; `handshake`, seconds since the epoch, and the device's `key` may be left out.
 """
 
 from __future__ import annotations
@@ -12,11 +18,13 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
+from typing import Any
 
 from wgsd_nm.core import errors
 from wgsd_nm.core.model import Device, Endpoint, Peer, PublicKey
@@ -37,14 +45,24 @@ class Table:
         table = json.loads(os.pread(self.file, 1 << 24, 0))
         fcntl.flock(self.file, fcntl.LOCK_UN)
         os.write(self.reads, b".")
+        if "devices" in table:
+            table = table["devices"].get(interface, {"error": "NoSuchDevice"})
+        if "hang" in table:
+            signal.pause()
         if "error" in table:
             raise getattr(errors, table["error"])(f"{table['error']}: {interface}")
-        return Device(interface, None, 51820, 0, tuple(Table._peer(row) for row in table["peers"]))
+        key = PublicKey.parse(table["key"]) if "key" in table else None
+        return Device(interface, key, 51820, 0, tuple(Table._peer(row) for row in table["peers"]))
 
     @staticmethod
-    def _peer(row: Mapping[str, str]) -> Peer:
+    def _peer(row: Mapping[str, Any]) -> Peer:
         endpoint = Endpoint.parse(row["endpoint"]) if row["endpoint"] else None
-        return Peer(PublicKey.parse(row["key"]), endpoint, allowed_ips=(ip_network(row["allowed"]),))
+        return Peer(
+            PublicKey.parse(row["key"]),
+            endpoint,
+            row.get("handshake", 0) * 1_000_000,
+            allowed_ips=(ip_network(row["allowed"]),),
+        )
 
     def close(self) -> None:
         pass

@@ -3,45 +3,24 @@
 
 from __future__ import annotations
 
-import fcntl
-import json
 import os
-import secrets
-import select
 import signal
 import socket
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Self
 
-import dns.message
-import dns.query
 import pytest
 from dns.rcode import NOERROR, NXDOMAIN, REFUSED, SERVFAIL
 
-from wgsd_nm.core.dnssd import instance_name, parse_zone
+from tests.integration.running_registry import PORT, ZONE, Registry, until
+from wgsd_nm.core.dnssd import instance_name
 from wgsd_nm.core.model import PublicKey
 from wgsd_nm.registry.content import MAX_AGE
 from wgsd_nm.registry.privileges import CAP_NET_ADMIN
 
-ROOT = Path(__file__).parents[2]
-PORT = 53530
-ZONE = parse_zone("wg.example.com")
 ALICE = PublicKey(b"a" * 32)
 BOB = PublicKey(b"b" * 32)
-DEADLINE = 20.0
-"""Seconds after which what a test waits for has failed to come."""
-
-
-def until(true: Callable[[], object], what: str) -> None:
-    """Wait for what no file descriptor tells of."""
-    end = time.monotonic() + DEADLINE
-    while not true():
-        assert time.monotonic() < end, f"{what} did not come"
-        select.select((), (), (), 0.01)
 
 
 def status(pid: int) -> dict[str, str]:
@@ -57,93 +36,9 @@ def running(pid: int) -> bool:
         return False
 
 
-class Registry:
-    """A registry over a table, at a loopback address of its own."""
-
-    def __init__(self, directory: Path) -> None:
-        octets = secrets.token_bytes(3)
-        self.address = f"127.{octets[0]}.{octets[1]}.{octets[2] | 1}"
-        self._path = directory / "table"
-        self._path.write_text("")
-        self.process: subprocess.Popen[str] | None = None
-        self.peers({})
-
-    def peers(self, endpoints: dict[PublicKey, str]) -> None:
-        rows = [{"key": str(key), "endpoint": text, "allowed": "10.0.0.1/32"} for key, text in endpoints.items()]
-        self._write({"peers": rows})
-
-    def error(self, name: str) -> None:
-        self._write({"error": name})
-
-    def _write(self, table: object) -> None:
-        with self._path.open("r+b") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            file.write(json.dumps(table).encode())
-            file.truncate()
-
-    @property
-    def reads(self) -> int:
-        return len(Path(f"{self._path}.reads").read_bytes())
-
-    @property
-    def reader(self) -> int:
-        return int(Path(f"{self._path}.pid").read_text())
-
-    def start(self, *flags: str) -> Self:
-        """Returns when it answers."""
-        self.launch(*flags)
-        self.line("answering for wg.example.com. with the peers of wg0")
-        return self
-
-    def launch(self, *flags: str) -> None:
-        """Does not wait for anything."""
-        self.process = self._spawn(*self.flags, *flags)
-
-    @property
-    def flags(self) -> tuple[str, ...]:
-        return ("--device", "wg0", "--zone", "wg.example.com", "--listen", f"{self.address}:{PORT}")
-
-    def fail(self, *flags: str) -> tuple[int, str]:
-        """Started with these flags it ends by itself: its exit status and what it said."""
-        self.process = self._spawn(*flags)
-        _, said = self.process.communicate(timeout=DEADLINE)
-        return self.process.returncode, said
-
-    def _spawn(self, *flags: str) -> subprocess.Popen[str]:
-        command = (sys.executable, "-m", "tests.integration.registry_process", str(self._path), *flags)
-        return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
-
-    def line(self, start: str) -> str:
-        """The next line that it says, which begins like this."""
-        assert self.process is not None
-        assert self.process.stderr is not None
-        line = self.process.stderr.readline()
-        assert line.startswith(f"wgsd-nm-registry: {start}"), line
-        return line
-
-    def end(self) -> int:
-        """Its exit status, when it has ended."""
-        assert self.process is not None
-        return self.process.wait(DEADLINE)
-
-    def close(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.communicate()
-
-    def ask(self, name: object, rdtype: str, *, tcp: bool = False) -> dns.message.Message:
-        ask = dns.query.tcp if tcp else dns.query.udp
-        return ask(dns.message.make_query(str(name), rdtype), self.address, port=PORT, timeout=5)
-
-    def port_of(self, key: PublicKey) -> int:
-        """The port of a peer's endpoint, 0 where none is known."""
-        answer = self.ask(instance_name(key, ZONE), "SRV").answer
-        return int(answer[0][0].port) if answer else 0
-
-
 @pytest.fixture
-def registry(tmp_path: Path) -> Iterator[Registry]:
-    made = Registry(tmp_path)
+def registry(registry_directory: Path) -> Iterator[Registry]:
+    made = Registry(registry_directory)
     yield made
     made.close()
 
@@ -194,11 +89,10 @@ def test_the_device_is_read_for_queries_only_and_at_most_four_times_a_second(reg
 
 def test_a_device_that_is_missing_is_waited_for(registry: Registry) -> None:
     registry.error("NoSuchDevice")
-    registry.launch()
-    registry.line("answering SERVFAIL until this ends: NoSuchDevice: wg0")
+    registry.launch(*registry.flags)
+    registry.line("answering SERVFAIL: NoSuchDevice: wg0")
     registry.line("answering for wg.example.com.")
     assert registry.ask(instance_name(ALICE, ZONE), "SRV").rcode() == SERVFAIL
-    registry.line("answering SERVFAIL: NoSuchDevice: wg0")
     registry.peers({ALICE: "192.0.2.1:7"})
     until(lambda: registry.port_of(ALICE) == 7, "the device")
     registry.line("wg0 can be read again")
@@ -275,10 +169,11 @@ def test_the_server_ends_with_a_killed_reader(registry: Registry) -> None:
     registry.line("the registry's reader has ended")
 
 
-def test_a_reader_that_cannot_start_ends_it(registry: Registry, tmp_path: Path) -> None:
-    (tmp_path / "table").unlink()
+def test_a_reader_that_cannot_start_ends_it(registry: Registry) -> None:
+    registry.table.unlink()
     code, said = registry.fail(*registry.flags)
     assert code == 1
+    assert said.count("wgsd-nm-registry: ") == 1
     assert said.endswith("wgsd-nm-registry: the registry's reader has ended\n")
 
 
@@ -291,22 +186,29 @@ def test_a_taken_port_is_named(registry: Registry) -> None:
     assert said.startswith(f"wgsd-nm-registry: UDP port {PORT} of {registry.address} is taken by another program")
 
 
-def test_the_configuration_can_be_checked(registry: Registry, tmp_path: Path) -> None:
-    file = tmp_path / "registry.toml"
-    file.write_text('device = "wg0"\nzone = "wg.example.com"\nlisten = ["192.0.2.53"]\n')
-    code, said = registry.fail("--config", str(file), "--check")
-    assert (code, said.count("nothing is wrong")) == (0, 1)
-    file.write_text(file.read_text() + "ttl = 5\n")
-    code, said = registry.fail("--config", str(file), "--check")
-    assert (code, said) == (2, f"wgsd-nm-registry: {file}: 'ttl' is not known: expected device, zone, listen, user\n")
+def test_a_signal_is_heard_while_the_first_read_hangs(registry: Registry) -> None:
+    registry.write({"hang": True})
+    registry.launch(*registry.flags)
+    until(lambda: Path(f"{registry.table}.reads").exists() and registry.reads, "the first read")
+    registry.stop()
+    assert not running(registry.reader)
+
+
+def test_a_device_that_is_not_read_in_time_is_said_and_the_start_goes_on(registry: Registry) -> None:
+    registry.write({"hang": True})
+    registry.launch(*registry.flags)
+    registry.line("answering SERVFAIL: wg0 was not read within 2 s")
+    registry.line("answering for wg.example.com.")
+    assert registry.ask("wg.example.com", "SOA").rcode() == SERVFAIL
 
 
 @pytest.mark.parametrize(
     ("flags", "complaint"),
     [
-        (("--zone", "wg.local"), "the command line: zone: 'wg.local' cannot be a zone"),
-        (("--device", "wg/0"), "the command line: device: 'wg/0' is not a network interface name"),
-        (("--listen", "wg0"), "the command line: listen: 'wg0' is not an address to listen at"),
+        (("--zone", "wg.local"), "the command line: --zone: 'wg.local' cannot be a zone"),
+        (("--device", "wg/0"), "the command line: --device: 'wg/0' is not a network interface name"),
+        (("--listen", "wg0"), "the command line: --listen#1: 'wg0' is not an address to listen at"),
+        (("--allow", "wg0"), "the command line: --allow#1: 'wg0' is not a network"),
         (("--user", "no such user"), "there is no user 'no such user' here"),
         (("--user", "root"), "'root' is root"),
         (("--config", "/nonexistent.toml"), "/nonexistent.toml cannot be read: No such file or directory"),
@@ -319,3 +221,9 @@ def test_wrong_flags_are_refused_with_a_line(registry: Registry, flags: tuple[st
     assert code == 2
     assert said.count("\n") == 1
     assert said.startswith(f"wgsd-nm-registry: {complaint}")
+
+
+def test_where_to_listen_has_to_be_said(registry: Registry) -> None:
+    code, said = registry.fail("--device", "wg0", "--zone", "wg.example.com")
+    assert (code, said.count("\n")) == (2, 1)
+    assert said.startswith("wgsd-nm-registry: the command line: listen is missing: expected where to answer")

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The registry over the kernel's own WireGuard, asked with dig through the tunnel."""
+"""The registry over the kernel's own WireGuard, asked with dig through the tunnel, beside it and by strangers."""
 
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -140,9 +141,8 @@ def test_a_device_may_come_and_go(world: World, device: Path) -> None:
     host.ip(f"link delete {OTHER}")
     wait_for(lambda: is_told("SERVFAIL"), 10, "the device to be missed")
     assert [line.split(": ", 2)[1] for line in device.read_text().splitlines()] == [
-        "answering SERVFAIL until this ends",
-        f"answering for wg.example.com. with the peers of {OTHER} at {OTHER_ADDRESS}:53",
         "answering SERVFAIL",
+        f"answering for wg.example.com. with the peers of {OTHER} at {OTHER_ADDRESS}:53",
         f"{OTHER} can be read again",
         "answering SERVFAIL",
     ]
@@ -168,3 +168,131 @@ def test_without_permission_it_does_not_start(world: World) -> None:
     assert ended.status == 1
     assert ended.stderr.count("\n") == 1, ended.stderr
     assert "CAP_NET_ADMIN" in ended.stderr
+
+
+SITE = """\
+listen = ["{public}:5300", "{inner}:5300", "127.0.0.1:5300"]
+[zone."wg.example.com"]
+device = "wg0"
+max-handshake-age = 3600
+[zone."wg.example.com".names]
+carol = "{carol}"
+[zone."wg.example.com".self]
+endpoint = "{public}"
+[zone."other.example.com"]
+device = "{other}"
+allow = ["{neighbour}/32"]
+"""
+
+
+@pytest.fixture(scope="module")
+def site(world: World, carol: Station) -> Iterator[Path]:  # noqa: ARG001 - she has called the registry's device
+    """The log of a registry with two zones over two devices, at the public address, in the tunnel and on loopback."""
+    host = world.registry
+    host.ip(f"link add {OTHER} type wireguard")
+    file = Path("/run/lab/site.toml")
+    key, neighbour = world.keys["carol"].public, world.nat_b.public
+    file.write_text(
+        SITE.format(public=host.public, inner=Registry.address, other=OTHER, neighbour=neighbour, carol=key)
+    )
+    host.spawn([*PROGRAM, "--config", str(file)], name="site")
+    log = host.log("site")
+    wait_for(lambda: "answering for wg.example.com." in log.read_text(), 90, "the registry to answer")
+    yield log
+    assert host.stop("site") == 0
+    host.run(["ip", "link", "delete", OTHER], check=False)
+
+
+def status(host: Host, server: str, zone: str, *options: str) -> str:
+    return code(dig(host, server, zone, "SOA", "-p", "5300", *options))
+
+
+@pytest.mark.usefixtures("site")
+@pytest.mark.parametrize("options", [(), ("+tcp",)])
+def test_who_may_ask(world: World, carol: Station, options: tuple[str, ...]) -> None:
+    host, public = world.registry, world.registry.public
+
+    def both(asking: Host, server: str) -> tuple[str, str]:
+        first, second = (status(asking, server, f"{name}.example.com", *options) for name in ("wg", "other"))
+        return first, second
+
+    assert both(carol, Registry.address) == ("NOERROR", "REFUSED")  # a peer of wg0, through the tunnel
+    assert both(carol, public) == ("REFUSED", "REFUSED")  # the same one, beside it
+    assert both(world.nat_b, public) == ("REFUSED", "NOERROR")  # whom the configuration allows
+    assert both(world.nat_c, public) == ("REFUSED", "REFUSED")
+    for own in ("127.0.0.1", Registry.address, public):
+        assert both(host, own) == ("NOERROR", "NOERROR")
+
+
+def test_an_inner_address_from_outside_the_tunnel_is_a_stranger(world: World, site: Path) -> None:
+    host, nat = world.registry, world.nat_c
+
+    def strangers() -> int:
+        lines = len(site.read_text().splitlines())
+        host.processes["site"].send_signal(signal.SIGUSR1)
+        wait_for(lambda: len(site.read_text().splitlines()) > lines, 20, "the statistics")
+        found = re.search(r"strangers: (\d+) refused", site.read_text().splitlines()[-1])
+        assert found
+        return int(found[1])
+
+    before = strangers()
+    nat.ip("addr add 10.0.0.3/32 dev lo")
+    try:
+        server = (f"@{host.public}", "-p", "5300", "-b", "10.0.0.3")
+        asked = nat.run(["dig", *server, "wg.example.com", "SOA", "+tries=1", "+time=2"], check=False)
+        assert asked.status != 0  # what is answered goes to the peer, through the tunnel
+        assert strangers() == before + 1
+    finally:
+        nat.ip("addr del 10.0.0.3/32 dev lo")
+
+
+@pytest.mark.usefixtures("site")
+def test_the_registry_itself_and_the_peers_names_are_published(world: World, carol: Station) -> None:
+    key = world.registry.run(["wg", "show", "wg0", "public-key"]).stdout.strip()
+    port = world.registry.run(["wg", "show", "wg0", "listen-port"]).stdout.strip()
+    name = f"{instance_label(PublicKey.parse(key))}.{BROWSE}"
+    said = records(dig(carol, Registry.address, name, "SRV", "-p", "5300"))
+    assert said[:2] == [f"{name}. 0 IN SRV 0 0 {port} {name}.", f"{name}. 0 IN A {world.registry.public}"]
+    listed = dig(carol, Registry.address, BROWSE, "PTR", "+short", "-p", "5300").split()
+    assert f"{name_of(world, 'carol')}." in listed
+    assert listed[-1] == f"{name}."
+    text = dig(carol, Registry.address, name_of(world, "carol"), "TXT", "+short", "-p", "5300")
+    assert '"name=carol"' in text
+
+
+@pytest.mark.usefixtures("site")
+def test_peers_that_never_shook_hands_are_hidden_where_an_age_is_set(world: World, carol: Station) -> None:
+    """In the zone without one they are there."""
+    host, key = world.registry, PublicKey(bytes(range(32)))
+    for device in ("wg0", OTHER):
+        host.wg("set", device, "peer", str(key), "endpoint", "192.0.2.9:9")
+    try:
+        label = instance_label(key)
+
+        def told(zone: str) -> str:
+            name = f"{label}._wireguard._udp.{zone}.example.com"
+            return code(dig(host, "127.0.0.1", name, "SRV", "-p", "5300"))
+
+        wait_for(lambda: told("other") == "NOERROR", 20, "the peer")
+        assert told("wg") == "NXDOMAIN"
+        name = name_of(world, "carol")
+        assert code(dig(carol, Registry.address, name, "SRV", "-p", "5300")) == "NOERROR"
+    finally:
+        for device in ("wg0", OTHER):
+            host.wg("set", device, "peer", str(key), "remove")
+
+
+def test_a_device_made_anew_still_answers_its_peers(world: World, carol: Station, site: Path) -> None:
+    """With another index; packets tell the index by which they came in."""
+    host, file = world.registry, Path("/run/lab/site-wg0.conf")
+    file.write_text(host.run(["wg", "showconf", "wg0"]).stdout)
+    assert status(carol, Registry.address, "wg.example.com") == "NOERROR"
+    before = host.run(["ip", "-oneline", "link", "show", "wg0"]).stdout.split(":")[0]
+    host.ip("link delete wg0", "link add wg0 type wireguard")
+    host.run(["wg", "setconf", "wg0", str(file)])
+    host.ip(f"addr add {Registry.address}/24 dev wg0", "link set wg0 up")
+    assert host.run(["ip", "-oneline", "link", "show", "wg0"]).stdout.split(":")[0] != before
+    assert host.ping("10.0.0.3")  # whoever has lost the session begins the next
+    wait_for(lambda: status(carol, Registry.address, "wg.example.com") == "NOERROR", 30, "the registry to answer")
+    assert status(carol, Registry.address, "other.example.com") == "REFUSED"
+    assert "Traceback" not in site.read_text()

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A small device and its zone, and questions to it with dnspython as the judge of every answer."""
+"""A small device and its zone, and questions to the zone with dnspython as the judge of every answer."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 import dns.flags
@@ -13,8 +14,7 @@ from dns.rdatatype import RdataType
 
 from wgsd_nm.core.dnssd import instance_label, parse_zone
 from wgsd_nm.core.model import Device, Endpoint, IPNetwork, Peer, PublicKey
-from wgsd_nm.registry.responder import Responder
-from wgsd_nm.registry.zone import Zone
+from wgsd_nm.registry.zone import HEADER, MAX_MESSAGE, Zone
 
 NOW = 1_790_000_000
 
@@ -44,9 +44,9 @@ def label(name: str) -> str:
     return instance_label(key(name))
 
 
-def zone_of(*peers: Peer, name: str = "wg.example.com") -> Zone:
-    zone = Zone(parse_zone(name), addresses=NAME_SERVER)
-    zone.update(device(*peers), NOW)
+def zone_of(*peers: Peer, name: str = "wg.example.com", names: Mapping[PublicKey, str] | None = None) -> Zone:
+    zone = Zone(parse_zone(name), addresses=NAME_SERVER, names=names)
+    zone.update(peers, NOW)
     return zone
 
 
@@ -61,14 +61,20 @@ def query(name: str, rdtype: str, *, payload: int | None = None) -> dns.message.
 
 
 def ask_wire(zone: Zone, asked: dns.message.Message, *, datagram: bool = True) -> bytes:
-    """The octets of the answer to a query that must have one."""
-    wire = Responder(zone).respond(asked.to_wire(), datagram=datagram)
-    assert wire is not None
-    return wire
+    """A message of what the zone answers to a query, cut to what the client takes."""
+    wire = asked.to_wire()
+    end = HEADER + len(asked.question[0].name.to_wire() or b"") + 4
+    name, rdtype = wire[HEADER : end - 4].lower(), asked.question[0].rdtype
+    answer = zone.rendered.get(name + wire[end - 4 : end]) or zone.answer(name, rdtype)
+    size = min(max(asked.payload, 512), 1232) if asked.edns >= 0 else 512
+    opt = b"\0\0\x29\x04\xd0\0\0\0\0\0\0" if asked.edns >= 0 else b""
+    cut, truncated = answer.within((size if datagram else MAX_MESSAGE) - end - len(opt))
+    counts = cut.header_with_opt if opt else cut.header
+    return wire[:2] + bytes((0x84 | truncated << 1,)) + counts + wire[HEADER:end] + cut.records + opt
 
 
 def ask(zone: Zone, asked: dns.message.Message, *, datagram: bool = True) -> dns.message.Message:
-    """The answer to a query that must have one, checked to belong to it."""
+    """What the zone answers to a query, checked to belong to it."""
     answer = dns.message.from_wire(ask_wire(zone, asked, datagram=datagram))
     assert asked.is_response(answer)
     assert [question.name.labels for question in answer.question] == [

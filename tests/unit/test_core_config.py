@@ -73,6 +73,7 @@ ZONE = 'zone = "wg.example.com"\n'
         ("[tunnel]\nhome = 1", "tunnel.home", "table"),
         ("[tunnel.home]", "tunnel.home.zone", "zone"),
         ("[tunnel.home]\nzone = 1", "tunnel.home.zone", "auto"),
+        (f"[tunnel.home]\nzone = 0x{'F' * 5000}", "tunnel.home.zone", "not a number of thousands of digits"),
         ('[tunnel.home]\nzone = ""', "tunnel.home.zone", "domain name"),
         ('[tunnel.home]\nzone = "wg.local"', "tunnel.home.zone", "multicast DNS"),
         ("[tunnel.home]\n" + ZONE, "tunnel.home.registry", "address of the registry"),

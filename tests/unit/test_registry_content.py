@@ -9,13 +9,11 @@ from collections.abc import Callable, Coroutine
 
 import pytest
 
-from tests.unit.registry_objects import ALICE, BOB, NOW, device
-from wgsd_nm.core.dnssd import parse_zone
+from tests.unit.registry_objects import ALICE, BOB, device
 from wgsd_nm.core.errors import NoSuchDevice, ReaderLost
 from wgsd_nm.core.model import Device
 from wgsd_nm.registry import content as module
-from wgsd_nm.registry.content import MAX_AGE, MAX_WAITING, Content
-from wgsd_nm.registry.zone import Zone
+from wgsd_nm.registry.content import LARGE_MAX_AGE, MAX_AGE, MAX_WAITING, Content
 
 
 class World:
@@ -24,11 +22,12 @@ class World:
     def __init__(self) -> None:
         self.now = 1000.0
         self.reads: list[asyncio.Future[Device]] = []
-        self.zone = Zone(parse_zone("wg.example.com"))
-        self.content = Content(self.zone, self._fetch, clock=lambda: self.now, epoch=lambda: NOW)
+        self.taken: list[Device] = []
+        self.content = Content("wg0", self._fetch, self.taken.append, clock=lambda: self.now)
         self.told: list[bool] = []
 
-    async def _fetch(self) -> Device:
+    async def _fetch(self, interface: str) -> Device:
+        assert interface == "wg0"
         self.reads.append(asyncio.get_running_loop().create_future())
         return await self.reads[-1]
 
@@ -61,7 +60,7 @@ def test_the_first_query_waits_for_a_read_and_the_next_do_not() -> None:
         world.reads[0].set_result(device(ALICE))
         await world.settle()
         assert world.told == [True]
-        assert world.zone.serial == NOW
+        assert world.taken == [device(ALICE)]
         world.ask()
         assert world.told == [True, True]
         assert await world.content.available()
@@ -108,15 +107,141 @@ def test_a_device_that_is_slow_to_read_is_read_half_of_the_time() -> None:
     async def story(world: World) -> None:
         world.ask()
         await world.settle()
-        world.now += 1
+        world.now += 0.5
         world.reads[0].set_result(device())
         await world.settle()
-        world.now = 1001.9
+        world.now = 1000.9
         assert world.content.fresh
-        world.now = 1002
+        world.now = 1001
         assert not world.content.fresh
 
     run(story)
+
+
+def test_the_largest_device_is_no_older_than_promised() -> None:
+    async def story(world: World) -> None:
+        world.ask()
+        await world.settle()
+        world.now += 1.5
+        world.reads[0].set_result(device())
+        await world.settle()
+        assert world.told == [True]
+        world.now = 1000 + LARGE_MAX_AGE - 0.001
+        assert world.content.fresh
+        world.now = 1000 + LARGE_MAX_AGE
+        assert not world.content.fresh
+
+    run(story)
+
+
+def test_what_was_read_is_counted() -> None:
+    async def story(world: World) -> None:
+        content = world.content
+        assert (content.reads, content.failures, content.peers, content.age) == (0, 0, 0, None)
+        world.ask()
+        assert content.waiting == 1
+        await world.settle()
+        world.now += 0.1
+        world.reads[0].set_result(device(ALICE, BOB))
+        await world.settle()
+        assert (content.reads, content.failures, content.peers, content.waiting) == (1, 0, 2, 0)
+        assert content.age == pytest.approx(0.1)
+        world.now += 10
+        world.ask()
+        await world.settle()
+        world.reads[1].set_exception(NoSuchDevice("there is no network interface wg0"))
+        await world.settle()
+        assert (content.reads, content.failures, content.peers) == (2, 1, 2)
+        assert content.age == pytest.approx(10.1)  # a failure makes nothing younger
+
+    run(story)
+
+
+class TestDefects:
+    """Nobody waits forever, whatever is wrong with us."""
+
+    def test_one_in_taking_is_told_and_logged_once(self, caplog: pytest.LogCaptureFixture) -> None:
+        async def story(world: World) -> None:
+            def take(_: Device) -> None:
+                raise KeyError("label")
+
+            taken, world.content.take = world.content.take, take
+            for number in range(2):
+                world.ask()
+                await world.settle()
+                world.reads[number].set_result(device())
+                await world.settle()
+                assert world.told == [False] * (number + 1)
+                assert not world.content.fresh
+                world.now += MAX_AGE
+            (line,) = caplog.messages
+            assert line.startswith("answering SERVFAIL: a defect: KeyError: 'label' (test_registry_content.py:")
+            assert line.endswith("): report it, with this line")
+            assert world.content.failures == 2
+            world.content.take = taken
+            world.ask()
+            await world.settle()
+            world.reads[2].set_result(device())
+            await world.settle()
+            assert world.told == [False, False, True]
+
+        run(story)
+
+    def test_one_in_fetching_is_told(self) -> None:
+        async def story(world: World) -> None:
+            world.ask()
+            await world.settle()
+            world.reads[0].set_exception(ZeroDivisionError("x"))
+            await world.settle()
+            assert world.told == [False]
+
+        run(story)
+
+    def test_a_cancelled_read_is_told(self) -> None:
+        async def story(world: World) -> None:
+            waiting = asyncio.create_task(world.content.available())
+            await world.settle()
+            world.reads[0].cancel()
+            await world.settle()
+            assert waiting.done()
+            assert not waiting.result()
+            world.ask()
+            await world.settle()
+            assert len(world.reads) == 2
+
+        run(story)
+
+    def test_one_in_answering_is_not_the_others(self) -> None:
+        async def story(world: World) -> None:
+            reported: list[object] = []
+            asyncio.get_running_loop().set_exception_handler(
+                lambda _, context: reported.append(context.get("exception"))
+            )
+            wrong = ValueError("wrong")
+
+            def told(_: bool) -> None:
+                raise wrong
+
+            world.content.wait(told)
+            world.ask()
+            await world.settle()
+            world.reads[0].set_result(device())
+            await world.settle()
+            assert world.told == [True]
+            assert reported == [wrong]
+
+        run(story)
+
+
+def test_a_read_that_hangs_does_not_keep_the_process() -> None:
+    async def play() -> World:
+        world = World()
+        world.ask()
+        await world.settle()
+        return world
+
+    world = asyncio.run(asyncio.wait_for(play(), 20))
+    assert world.reads[0].cancelled()
 
 
 def test_a_failure_is_told_and_logged_once_and_recovered_from(caplog: pytest.LogCaptureFixture) -> None:
@@ -161,13 +286,28 @@ def test_a_read_that_takes_too_long_fails_those_who_wait_and_its_result_is_still
 
     async def story(world: World) -> None:
         assert not await world.content.available()
-        world.now += 100
+        world.now += 1
         assert not await world.content.available()
-        assert len(world.reads) == 1
+        assert (len(world.reads), world.content.failures) == (1, 1)
         world.reads[0].set_result(device(ALICE))
         await world.settle()
         assert await world.content.available()
         assert len(world.reads) == 1
+
+    run(story)
+
+
+def test_a_read_fails_once_however_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "READ_TIMEOUT", 0)
+
+    async def story(world: World) -> None:
+        assert not await world.content.available()
+        world.reads[0].set_exception(NoSuchDevice("there is no network interface wg0"))
+        await world.settle()
+        assert (world.content.reads, world.content.failures) == (1, 1)
+        world.now += MAX_AGE
+        assert not await world.content.available()
+        assert (world.content.reads, world.content.failures) == (2, 2)
 
     run(story)
 

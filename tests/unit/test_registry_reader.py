@@ -1,175 +1,139 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Both ends of the socket between server and reader, each against the other and against one that breaks the rules."""
+"""The reader by itself: what it may read, and how it ends."""
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import threading
-from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from tests.unit.registry_objects import ALICE, PEERS, device, many
-from wgsd_nm.core.errors import DeviceError, InvalidValue, NoSuchDevice, NotPermitted, ReaderLost
+from tests.unit.registry_objects import ALICE, device
+from tests.unit.scripted_netlink import Script
+from wgsd_nm.core.errors import DeviceError, InvalidValue
 from wgsd_nm.core.model import Device
-from wgsd_nm.registry import snapshot
-from wgsd_nm.registry.link import Link
-from wgsd_nm.registry.reader import Reader
+from wgsd_nm.registry import reader, snapshot
+from wgsd_nm.registry.reader import Permitted, Reader, zone_devices
+
+TWO_ZONES = """
+user = "wgsd-nm-registry"
+[zone."wg.example.com"]
+device = "wg0"
+[zone."lab.example.com"]
+device = "wg1"
+[zone."lab.example.com".names]
+device = "KEY"
+"""
 
 
-class Script:
-    """A netlink that says one thing after the other, and counts how often it was opened and closed."""
-
-    def __init__(self, *outcomes: Device | DeviceError) -> None:
-        self.outcomes = list(outcomes)
-        self.opened = 0
-        self.closed = 0
-
-    def connect(self) -> Script:
-        self.opened += 1
-        return self
-
-    def read(self, interface: str) -> Device:
-        assert interface == "wg0"
-        outcome = self.outcomes.pop(0)
-        if isinstance(outcome, DeviceError):
-            raise outcome
-        return outcome
-
-    def close(self) -> None:
-        self.closed += 1
-
-
-def talk(script: Script, story: Callable[[Link], Awaitable[None]]) -> None:
-    """A story with a reader in a thread, which has to end when the story does."""
+def ask(script: Script, permitted: Permitted, *interfaces: str) -> list[Device | DeviceError]:
+    """What a reader says of these interfaces, over one connection."""
+    outcomes: list[Device | DeviceError] = []
     ours, theirs = socket.socketpair()
-
-    def serve() -> None:
-        with theirs:
-            Reader("wg0", script.connect).serve(theirs)
-
-    thread = threading.Thread(target=serve)
-    thread.start()
-
-    async def run() -> None:
-        link = await Link.over(ours)
-        try:
-            await story(link)
-        finally:
-            link.close()
-            await link.lost
-
-    asyncio.run(run())
+    with ours:
+        thread = threading.Thread(target=_serve, args=(theirs, Reader(permitted, script.connect)))
+        thread.start()
+        for number, interface in enumerate(interfaces):
+            ours.sendall(snapshot.request(number, interface))
+            outcomes.append(_outcome(ours, number))
     thread.join(10)
     assert not thread.is_alive()
+    return outcomes
 
 
-def test_devices_arrive_one_by_one() -> None:
-    large = device(*many(3000, "10.0.0.0/24", "fd00::/64"))  # more than any socket buffer takes at once
+def _serve(theirs: socket.socket, served: Reader) -> None:
+    with theirs:
+        served.serve(theirs)
 
-    async def story(link: Link) -> None:
-        assert await link.fetch() == device(*PEERS)
-        assert (await link.fetch()).peers == large.peers
-        assert await link.fetch() == device(ALICE)
-        assert not link.lost.done()
 
-    script = Script(device(*PEERS), large, device(ALICE))
-    talk(script, story)
+def _outcome(ours: socket.socket, sequence: int) -> Device | DeviceError:
+    header = ours.recv(snapshot.REPLY_LENGTH, socket.MSG_WAITALL)
+    status, length = snapshot.parse_reply_header(header, sequence)
+    body = ours.recv(length, socket.MSG_WAITALL) if length else b""
+    return snapshot.failure(status, body) if status else snapshot.Decoder().decode(body)
+
+
+def test_only_the_devices_named_are_read() -> None:
+    script = Script(device(ALICE), device())
+    first, refused, second = ask(script, Permitted(["wg0"]), "wg0", "eth0", "wg0")
+    assert first == device(ALICE)
+    assert str(refused) == "the reader may not read eth0: it was started for wg0"
+    assert second == device()
     assert (script.opened, script.closed) == (1, 0)
 
 
-def test_errors_arrive_and_end_nothing() -> None:
-    async def story(link: Link) -> None:
-        for kind in (NoSuchDevice, NotPermitted):
-            with pytest.raises(kind, match="wg0"):
-                await link.fetch()
-        assert await link.fetch() == device()
-
-    script = Script(NoSuchDevice("no wg0"), NotPermitted("not wg0"), device())
-    talk(script, story)
-    assert (script.opened, script.closed) == (1, 0)
-
-
-def test_a_netlink_socket_that_failed_is_replaced() -> None:
-    async def story(link: Link) -> None:
-        with pytest.raises(DeviceError, match="netlink"):
-            await link.fetch()
-        assert await link.fetch() == device()
-
-    script = Script(DeviceError("netlink failed"), device())
-    talk(script, story)
-    assert (script.opened, script.closed) == (2, 1)
+def test_the_devices_of_the_zones_are_read_as_the_file_has_them_then(tmp_path: Path) -> None:
+    file = tmp_path / "registry.toml"
+    file.write_text(TWO_ZONES.replace("wg1", "wg2"))
+    permitted = Permitted((), file)
+    permitted.check("wg2")
+    with pytest.raises(DeviceError, match=f"may not read wg1: no zone of {file} names it"):
+        permitted.check("wg1")
+    file.write_text(TWO_ZONES)
+    permitted.check("wg1")
+    permitted.check("wg0")
+    with pytest.raises(DeviceError, match="may not read wg2"):
+        permitted.check("wg2")
 
 
-def test_a_kernel_without_wireguard_is_asked_again() -> None:
-    class Missing(Script):
-        def connect(self) -> Script:
-            super().connect()
-            if self.opened == 1:
-                raise DeviceError("this kernel has no WireGuard")
-            return self
+def test_a_file_that_cannot_be_read_is_named_and_changes_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "registry.toml"
+    file.write_text(TWO_ZONES)
+    permitted = Permitted(("wg9",), file)
+    permitted.check("wg0")
+    for wrong, why in ((b"[", "it is not TOML"), (b"\xff", "it is not TOML")):
+        file.write_bytes(wrong)
+        with pytest.raises(DeviceError, match=f"cannot read {file}: {why}"):
+            permitted.check("wg5")
+    file.unlink()
+    with pytest.raises(DeviceError, match=f"cannot read {file}: No such file or directory"):
+        permitted.check("wg5")
+    permitted.check("wg0")
+    permitted.check("wg9")
 
-    async def story(link: Link) -> None:
-        with pytest.raises(DeviceError, match="no WireGuard"):
-            await link.fetch()
-        assert await link.fetch() == device()
 
-    talk(Missing(device()), story)
+@pytest.mark.parametrize(
+    "text", ["", "zone = 5", "zone = [5]", "[zone.a]", "[zone]\na = 5", "[zone.a]\ndevice = 5", "device = 'wg0'"]
+)
+def test_what_names_no_device_permits_none(text: str) -> None:
+    assert zone_devices(text) == frozenset()
 
 
-@pytest.mark.parametrize("octets", [b"\x09\x01\0\0", b"\x01\x07\0\0", b"\x01\x01\0"])
+@given(st.text())
+def test_no_text_raises_anything_but_a_value_error(text: str) -> None:
+    try:
+        zone_devices(text)
+    except ValueError:
+        pass
+
+
+def test_what_is_nested_too_deep_is_a_value_error() -> None:
+    with pytest.raises(ValueError, match="nested"):
+        zone_devices("a = " + 100_000 * "[")
+
+
+@pytest.mark.parametrize("octets", [b"\x09\x01\0\0".ljust(19, b"\0"), snapshot.request(1, "wg0")[:-1], b"\x01"])
 def test_the_reader_ends_where_it_is_not_understood(octets: bytes) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         ours.sendall(octets)
         ours.shutdown(socket.SHUT_WR)
         with pytest.raises(InvalidValue):
-            Reader("wg0", Script().connect).serve(theirs)
+            Reader(Permitted(["wg0"]), Script().connect).serve(theirs)
 
 
-WHOLE = snapshot.reply(1, device(ALICE))
+def test_without_a_device_it_does_not_start(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        reader.main([])
+    assert "nothing may be read: expected --config FILE or --device DEVICE" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("reply", "why"),
-    [
-        (b"", "has ended"),
-        (WHOLE[:30], "has ended"),
-        (snapshot.reply(2, device(ALICE)), "not of this version"),
-        (b"\x02" + WHOLE[1:], "not of this version"),
-        (WHOLE[:8] + bytes(len(WHOLE) - 8), "not of this version"),
-    ],
-)
-def test_the_link_is_lost_where_the_reader_breaks_the_rules(reply: bytes, why: str) -> None:
-    async def run() -> None:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            link = await Link.over(ours)
-            theirs.sendall(reply)
-            asking = asyncio.create_task(link.fetch())
-            if "ended" in why:
-                theirs.shutdown(socket.SHUT_WR)
-            with pytest.raises(ReaderLost, match=why):
-                await asyncio.wait_for(asking, 10)
-            assert why in str(await link.lost)
-            with pytest.raises(ReaderLost, match=why):
-                await link.fetch()
-
-    asyncio.run(run())
-
-
-def test_a_reply_that_came_before_is_not_taken_again() -> None:
-    async def run() -> None:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            link = await Link.over(ours)
-            for wanted in (device(ALICE), None):
-                theirs.sendall(WHOLE)
-                if wanted:
-                    assert await link.fetch() == wanted
-                else:
-                    with pytest.raises(ReaderLost, match="not of this version"):
-                        await link.fetch()
-
-    asyncio.run(run())
+def test_without_a_server_it_does_not_start(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("LISTEN_FDS", raising=False)
+    assert reader.main(["--device", "wg0"]) == 1
+    assert capsys.readouterr().err.startswith("wgsd-nm-registry-reader: there is no server to read for: expected")

@@ -1,304 +1,131 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Real sockets on loopback: datagrams, streams, and addresses that are taken, wrong, or not there yet."""
+"""All sockets of a server together, those of systemd among them, and what it says of itself."""
 
 from __future__ import annotations
 
 import asyncio
-import secrets
 import socket
-import struct
-from collections.abc import Awaitable, Callable
 
 import dns.asyncquery
-import dns.flags
-import dns.message
 import pytest
-from dns.rcode import NOERROR, REFUSED, SERVFAIL
+from dns.rcode import NOERROR, REFUSED
 
-from tests.unit.registry_objects import PEERS, device, label, many, query
-from wgsd_nm.core.dnssd import parse_zone
-from wgsd_nm.core.errors import AddressUnusable, NoSuchDevice
-from wgsd_nm.core.model import Device, Endpoint
-from wgsd_nm.registry import server as module
-from wgsd_nm.registry.content import Content
-from wgsd_nm.registry.responder import Responder
-from wgsd_nm.registry.server import MAX_CONNECTIONS, MAX_QUERY, Listener, Server, listen
-from wgsd_nm.registry.zone import Zone
-
-PORT = 53530
-ALICE = f"{label('alice')}._wireguard._udp.wg.example.com."
-LENGTH = struct.Struct("!H")
+from tests.unit.registry_objects import NOW, query
+from tests.unit.registry_running import ALICE, STRANGER, Running, framed, own_address, serve, until
+from wgsd_nm.registry import datagrams, streams
+from wgsd_nm.registry.access import STRANGER_BURST
+from wgsd_nm.registry.sockets import adopt
 
 
-class Running:
-    """A served zone. `devices` is what the next read finds; `reads` counts them."""
-
-    def __init__(self, listeners: tuple[Listener, ...]) -> None:
-        self.host = str(listeners[0].address.address)
-        self.port = listeners[0].address.port
-        self.device: Device | None = device(*PEERS)
-        self.reads = 0
-        self.hold = asyncio.Event()
-        self.hold.set()
-        self._writers: list[asyncio.StreamWriter] = []
-
-    async def fetch(self) -> Device:
-        self.reads += 1
-        await self.hold.wait()
-        if self.device is None:
-            raise NoSuchDevice("there is no network interface wg0")
-        return self.device
-
-    async def udp(self, asked: dns.message.Message) -> dns.message.Message:
-        return await dns.asyncquery.udp(asked, self.host, port=self.port, timeout=5)
-
-    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        reader, writer = await asyncio.open_connection(self.host, self.port)
-        self._writers.append(writer)
-        return reader, writer
-
-    async def close(self) -> None:
-        for writer in self._writers:
-            writer.close()
-        await asyncio.gather(*(writer.wait_closed() for writer in self._writers), return_exceptions=True)
-
-
-def own_address(port: int = PORT) -> Endpoint:
-    """An address that no other test uses."""
-    octets = secrets.token_bytes(3)
-    return Endpoint.parse(f"127.{octets[0]}.{octets[1]}.{octets[2] | 1}:{port}")
-
-
-def serve(story: Callable[[Running], Awaitable[None]], *addresses: Endpoint) -> None:
-    async def run() -> None:
-        listeners = listen(addresses or (own_address(),))
-        running = Running(listeners)
-        zone = Zone(parse_zone("wg.example.com"))
-        server = Server(Responder(zone), Content(zone, running.fetch))
-        await server.serve(listeners)
-        try:
-            await asyncio.wait_for(story(running), 20)
-        finally:
-            await running.close()
-            server.close()
-
-    asyncio.run(run())
-
-
-def framed(asked: dns.message.Message) -> bytes:
-    wire = asked.to_wire()
-    return LENGTH.pack(len(wire)) + wire
-
-
-async def take(reader: asyncio.StreamReader) -> dns.message.Message:
-    (length,) = LENGTH.unpack(await reader.readexactly(2))
-    return dns.message.from_wire(await reader.readexactly(length))
-
-
-def test_udp_and_tcp_answer() -> None:
-    async def story(running: Running) -> None:
-        asked = query(ALICE, "SRV", payload=1232)
-        over_udp = await running.udp(asked)
-        over_tcp = await dns.asyncquery.tcp(asked, running.host, port=running.port, timeout=5)
-        assert over_udp == over_tcp
-        assert over_udp.answer[0][0].port == 51820
-        assert running.reads == 1
-
-    serve(story)
-
-
-def test_ipv6_answers() -> None:
-    with socket.socket(socket.AF_INET6) as probe:
-        probe.bind(("::1", 0))
-        port = probe.getsockname()[1]
+def test_all_addresses_answer() -> None:
+    addresses = [own_address() for _ in range(3)]
 
     async def story(running: Running) -> None:
-        assert (await running.udp(query(ALICE, "A"))).rcode() == NOERROR
-        reply = await dns.asyncquery.tcp(query(ALICE, "A"), "::1", port=port, timeout=5)
-        assert reply.rcode() == NOERROR
-
-    serve(story, Endpoint.parse(f"[::1]:{port}"))
-
-
-@pytest.mark.parametrize("wildcard", ["0.0.0.0", "[::]"])
-def test_the_unspecified_address_answers_from_the_address_that_was_asked(wildcard: str) -> None:
-    family, loopback = (socket.AF_INET6, "::1") if "[" in wildcard else (socket.AF_INET, str(own_address().address))
-    with socket.socket(family) as probe:
-        probe.bind(("", 0))
-        port = probe.getsockname()[1]
-
-    async def story(running: Running) -> None:
-        running.host = loopback
-        # dnspython, like every resolver, refuses an answer from another address than the one it asked
-        assert (await running.udp(query(ALICE, "A"))).rcode() == NOERROR
-        for _ in range(3):
+        for address in addresses:
+            running.host = str(address.address)
             assert (await running.udp(query(ALICE, "A"))).rcode() == NOERROR
+            assert (await dns.asyncquery.tcp(query(ALICE, "A"), running.host, port=running.port, timeout=5)).answer
+        assert running.reads == 1
 
-    serve(story, Endpoint.parse(f"{wildcard}:{port}"))
+    serve(story, *addresses)
 
 
-def test_a_burst_is_answered_whole_with_one_read() -> None:
+def test_dual_stack_sockets_that_systemd_passes_answer_both_families() -> None:
+    passed = []
+    with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as tcp:
+        tcp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        tcp.bind(("::", 0))
+        tcp.listen()
+        udp = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+        udp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        udp.bind(("::", tcp.getsockname()[1]))
+        passed = [udp, tcp.dup()]
+
     async def story(running: Running) -> None:
-        loop = asyncio.get_running_loop()
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-            client.setblocking(False)
-            client.connect((running.host, running.port))
-            asked = [query(f"{label(name)}._wireguard._udp.wg.example.com", "SRV") for name in ("alice", "bob") * 75]
-            running.hold.clear()
-            for one in asked:
-                await loop.sock_sendall(client, one.to_wire())
-            await asyncio.sleep(0)
-            running.hold.set()
-            waiting = {one.id for one in asked}
-            while waiting:
-                waiting.discard(dns.message.from_wire(await loop.sock_recv(client, 4096)).id)
-            assert running.reads == 1
+        for host in ("127.0.0.1", "::1", "127.0.0.77"):
+            running.host = host
+            for _ in range(2):
+                # dnspython refuses an answer from another address than the one it asked
+                assert (await running.udp(query(ALICE, "A"))).rcode() == NOERROR
+            assert (await dns.asyncquery.tcp(query(ALICE, "A"), host, port=running.port, timeout=5)).answer
+
+    serve(story, listeners=adopt(passed))
+
+
+def test_either_protocol_may_be_missing() -> None:
+    for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+        bound = socket.socket(socket.AF_INET, kind)
+        bound.bind((str(own_address().address), 0))
+        if kind == socket.SOCK_STREAM:
+            bound.listen()
+
+        async def story(running: Running, kind: int = kind) -> None:
+            ask = dns.asyncquery.udp if kind == socket.SOCK_DGRAM else dns.asyncquery.tcp
+            assert (await ask(query(ALICE, "A"), running.host, port=running.port, timeout=5)).answer
+
+        serve(story, listeners=adopt([bound]))
+
+
+def test_udp_and_tcp_share_the_strangers_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datagrams, "arrival_of", lambda *_: STRANGER)
+    monkeypatch.setattr(streams, "arrival", lambda _: STRANGER)
+
+    async def story(running: Running) -> None:
+        for _ in range(STRANGER_BURST):
+            assert (await running.udp(query(ALICE, "A"))).rcode() == REFUSED
+        reader, writer = await running.connect()
+        writer.write(framed(query(ALICE, "A")))
+        assert await reader.read() == b""
+        assert running.statistics.limited == 1
 
     serve(story)
 
 
-def test_only_questions_for_the_zone_have_the_device_read() -> None:
+def test_it_tells_of_itself() -> None:
     async def story(running: Running) -> None:
-        assert (await running.udp(query("www.example.com", "A"))).rcode() == REFUSED
-        reader, writer = await running.connect()
-        writer.write(framed(query("www.example.com", "A")))
-        assert (await take(reader)).rcode() == REFUSED
-        assert running.reads == 0
-        assert (await running.udp(query("wg.example.com", "SOA"))).rcode() == NOERROR
+        line = running.server.line()
+        assert line.startswith("0 queries over UDP, 0 over TCP, 0 waiting; answers: none; ")
+        assert "; wg0: 0 peers, never read, 0 reads, 0 failed; wg.example.com. serial 0" in line
+        await running.udp(query(ALICE, "A"))
+        await running.udp(query("www.example.org", "A"))
+        reader, _ = await running.connect()
+        await until(lambda: running.statistics.connections)
+        line = running.server.line()
+        assert line.startswith("2 queries over UDP, 0 over TCP, 0 waiting; answers: NOERROR 1, REFUSED 1; ")
+        assert "connections: 1 open, 1 taken, " in line
+        assert "; wg0: 4 peers, read 0.0 s ago, 1 reads, 0 failed; " in line
+        assert line.endswith(f"; wg.example.com. serial {NOW}")
+        text = running.server.prometheus()
+        assert f'wgsd_nm_registry_zone_serial{{zone="wg.example.com."}} {NOW}\n' in text
+        assert 'wgsd_nm_registry_device_peers{device="wg0"} 4\n' in text
+        assert "wgsd_nm_registry_dropped_total 0\n" in text
+        assert not reader.at_eof()
+
+    serve(story)
+
+
+def test_waiting_queries_and_two_zones_of_one_device_are_told() -> None:
+    async def story(running: Running) -> None:
+        running.server.use(running.make_site("a.example", "b.example"))
+        running.hold.clear()
+        waiting = asyncio.create_task(running.udp(query("a.example", "SOA")))
+        await until(lambda: running.reads)
+        line = running.server.line()
+        assert ", 1 waiting; " in line
+        assert line.count("; wg0: ") == 1
+        assert line.endswith("; a.example. serial 0; b.example. serial 0")
+        running.hold.set()
+        assert (await waiting).rcode() != REFUSED
+        for name in ("a.example", "b.example"):
+            assert (await running.udp(query(name, "SOA"))).rcode() == NOERROR
         assert running.reads == 1
 
     serve(story)
 
 
-def test_without_a_device_the_answer_is_servfail() -> None:
+def test_what_is_closed_twice_is_closed() -> None:
     async def story(running: Running) -> None:
-        running.device = None
-        assert (await running.udp(query(ALICE, "SRV"))).rcode() == SERVFAIL
-        reader, writer = await running.connect()
-        writer.write(framed(query(ALICE, "SRV")))
-        assert (await take(reader)).rcode() == SERVFAIL
+        running.server.close()
+        running.server.close()
 
     serve(story)
-
-
-def test_what_is_no_query_is_left_unanswered_and_disturbs_nobody() -> None:
-    async def story(running: Running) -> None:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-            client.connect((running.host, running.port))
-            answer = query(ALICE, "SRV")
-            answer.flags |= dns.flags.QR
-            for octets in (b"", b"x", bytes(11), answer.to_wire()):
-                client.send(octets)
-            client.send(query(ALICE, "SRV").to_wire())
-            client.setblocking(False)
-            reply = await asyncio.get_running_loop().sock_recv(client, 4096)
-            assert dns.message.from_wire(reply).answer
-        reader, writer = await running.connect()
-        writer.write(LENGTH.pack(3) + b"abc")
-        assert await reader.read() == b""
-
-    serve(story)
-
-
-class TestStreams:
-    def test_pipelined_queries_are_answered_in_turn(self) -> None:
-        async def story(running: Running) -> None:
-            reader, writer = await running.connect()
-            asked = [query(ALICE, rdtype) for rdtype in ("SRV", "A", "TXT", "AAAA") * 25]
-            octets = b"".join(framed(one) for one in asked)
-            writer.write(octets[:-7])
-            for one in asked[:-1]:
-                assert one.is_response(await take(reader))
-            writer.write(octets[-7:])
-            assert asked[-1].is_response(await take(reader))
-
-        serve(story)
-
-    def test_a_large_browse_is_whole(self) -> None:
-        async def story(running: Running) -> None:
-            running.device = device(*many(800))
-            asked = query("_wireguard._udp.wg.example.com", "PTR", payload=1232)
-            reply, over_tcp = await dns.asyncquery.udp_with_fallback(asked, running.host, port=running.port, timeout=5)
-            assert over_tcp
-            assert len(reply.answer[0]) == 800
-
-        serve(story)
-
-    def test_a_client_that_says_nothing_is_let_go(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(module, "IDLE_TIMEOUT", 0.05)
-
-        async def story(running: Running) -> None:
-            silent, _ = await running.connect()
-            halfway, writer = await running.connect()
-            writer.write(b"\0\x20half")
-            assert await silent.read() == b""
-            assert await halfway.read() == b""
-
-        serve(story)
-
-    def test_a_client_that_takes_no_answers_is_let_go(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(module, "IDLE_TIMEOUT", 0.2)
-
-        async def story(running: Running) -> None:
-            running.device = device(*many(800))
-            loop = asyncio.get_running_loop()
-            with socket.socket() as client:
-                client.setblocking(False)
-                await loop.sock_connect(client, (running.host, running.port))
-                asked = framed(query("_wireguard._udp.wg.example.com", "PTR"))
-                try:
-                    while True:
-                        await loop.sock_sendall(client, asked)
-                except ConnectionError:
-                    pass
-            assert (await running.udp(query(ALICE, "SRV"))).id
-
-        serve(story)
-
-    def test_a_query_longer_than_any_ends_the_connection(self) -> None:
-        async def story(running: Running) -> None:
-            reader, writer = await running.connect()
-            writer.write(LENGTH.pack(MAX_QUERY + 1))
-            assert await reader.read() == b""
-
-        serve(story)
-
-    def test_connections_are_bounded_and_places_become_free(self) -> None:
-        async def story(running: Running) -> None:
-            async def works(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-                try:
-                    writer.write(framed(query(ALICE, "A")))
-                    return bool((await take(reader)).answer)
-                except (OSError, EOFError):
-                    return False
-
-            streams = [await running.connect() for _ in range(MAX_CONNECTIONS)]
-            assert await works(*streams[-1])
-            assert not await works(*await running.connect())
-            streams[0][1].close()
-            while not await works(*await running.connect()):
-                pass
-
-        serve(story)
-
-
-class TestListen:
-    def test_an_address_that_is_not_there_yet_can_be_listened_at(self) -> None:
-        for text in ("198.51.100.77:53530", "[2001:db8:77::1]:53530"):
-            (listener,) = listen([Endpoint.parse(text)])
-            listener.udp.close()
-            listener.tcp.close()
-
-    @pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_STREAM])
-    def test_a_port_that_is_taken_is_named(self, kind: socket.SocketKind) -> None:
-        address, free = own_address(), own_address()
-        with socket.socket(socket.AF_INET, kind) as other:
-            other.bind((str(address.address), address.port))
-            if kind == socket.SOCK_STREAM:
-                other.listen()
-            protocol = "UDP" if kind == socket.SOCK_DGRAM else "TCP"
-            with pytest.raises(AddressUnusable, match=f"{protocol} port 53530 of {address.address} is taken"):
-                listen([free, address])
-        for listener in listen([free, address]):  # nothing was left behind
-            listener.udp.close()
-            listener.tcp.close()

@@ -80,13 +80,25 @@ def test_an_error_arrives_as_itself(kind: type[DeviceError]) -> None:
 
 
 def test_requests() -> None:
-    assert snapshot.parse_request(snapshot.request(65535)) == 65535
-    for wrong in (b"\2\1\0\0", b"\1\2\0\0", b"\0\0\0\0"):
-        with pytest.raises(InvalidValue, match="unknown"):
-            snapshot.parse_request(wrong)
+    for interface in ("wg0", "fifteen-octets!", "wg-ü"):
+        request = snapshot.request(65535, interface)
+        assert len(request) == snapshot.REQUEST_LENGTH
+        assert snapshot.parse_request(request) == (65535, interface)
 
 
-@pytest.mark.parametrize("header", ["02000007 00000000", "01050007 00000000", "01000008 00000000", "01000007 01000001"])
+@pytest.mark.parametrize("start", ["01010000", "02020000", "00000000"])
+def test_requests_of_another_language_are_unknown(start: str) -> None:
+    with pytest.raises(InvalidValue, match="unknown"):
+        snapshot.parse_request(bytes.fromhex(start) + b"wg0".ljust(15, b"\0"))
+
+
+@pytest.mark.parametrize("name", [b"", b"wg/0", b"\xff", b"wg0\0wg1"])
+def test_requests_name_an_interface(name: bytes) -> None:
+    with pytest.raises(InvalidValue, match="not a network interface name"):
+        snapshot.parse_request(bytes.fromhex("02010000") + name.ljust(15, b"\0"))
+
+
+@pytest.mark.parametrize("header", ["01000007 00000000", "02050007 00000000", "02000008 00000000", "02000007 01000001"])
 def test_a_reply_to_another_question_is_not_believed(header: str) -> None:
     with pytest.raises(InvalidValue):
         snapshot.parse_reply_header(bytes.fromhex(header), 7)

@@ -70,7 +70,7 @@ def dump(
         [
             attribute(6, struct.pack("=H", device.listen_port)),
             attribute(7, struct.pack("=I", device.fwmark)),
-            attribute(1, struct.pack("=I", 7)),
+            attribute(1, struct.pack("=I", device.index)),
             attribute(2, device.interface.encode() + b"\0"),
             attribute(3, SECRET),
             *([] if device.public_key is None else [attribute(4, device.public_key.raw)]),
@@ -96,4 +96,5 @@ SAMPLE = Device(
         ),
         Peer(OTHER, Endpoint(IPv6Address("2001:db8::1"), 443)),
     ),
+    7,
 )

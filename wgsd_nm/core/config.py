@@ -162,4 +162,9 @@ def parse_server(text: str) -> Server:
 
 
 def _given(value: Any) -> str:
-    return "nothing" if value is None else shown(repr(value)) if not isinstance(value, str) else shown(value)
+    if value is None:
+        return "nothing"
+    try:
+        return shown(value if isinstance(value, str) else repr(value))
+    except ValueError:
+        return "a number of thousands of digits"  # which Python does not turn into text

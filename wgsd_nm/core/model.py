@@ -138,7 +138,7 @@ class Peer:
 class Device:
     """A kernel WireGuard device (linux/wireguard.h, WGDEVICE_A_*), without its private key.
 
-    `public_key` is None while the device has no private key.
+    `public_key` is None while the device has no private key. `index` is the interface's, 0 where it is not known.
     """
 
     interface: str
@@ -146,6 +146,7 @@ class Device:
     listen_port: int
     fwmark: int
     peers: tuple[Peer, ...]
+    index: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,36 +1,42 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""`wgsd-nm-registry`: binds the DNS sockets, starts the reader, and serves without privileges. Knows nothing of DNS.
+"""`wgsd-nm-registry`: opens sockets and files, starts the reader, and serves without privileges. Knows nothing of DNS.
 
 Started as root it is two processes: the reader keeps CAP_NET_ADMIN, the server keeps nothing. Each ends with the other.
+Under systemd the sockets are passed, and the reader is systemd's to start.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import dataclasses
 import logging
+import os
 import pwd
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from wgsd_nm.core.errors import ConfigError, DeviceError, NotPermitted, WgsdError
-from wgsd_nm.registry import config, privileges
+from wgsd_nm.core.errors import ConfigError, NotPermitted, WgsdError
+from wgsd_nm.registry import config, metrics, privileges, service, sockets, systemd
 from wgsd_nm.registry.config import Config
-from wgsd_nm.registry.content import Content
-from wgsd_nm.registry.link import Link
-from wgsd_nm.registry.responder import Responder
-from wgsd_nm.registry.server import Listener, Server, listen
-from wgsd_nm.registry.zone import Zone
+from wgsd_nm.registry.link import LastingLink, Link
+from wgsd_nm.registry.serials import Serials
+from wgsd_nm.registry.signing import Keyring
+from wgsd_nm.registry.sockets import Listener
 
 PROGRAM = "wgsd-nm-registry"
+FLAGS = ("device", "zone", "listen", "allow", "user")
+"""Those that say what a configuration file may say, too."""
 READER = (sys.executable, "-P", "-m", "wgsd_nm.registry.reader")
 """-P: the directory that root happens to be in is no place to import from."""
 READER_EXIT_TIMEOUT = 2.0
 """Seconds that the reader has to end by itself when the server has left."""
+SERIALS = "serials"
+"""The state's file in the directory that systemd made for it."""
 
 _log = logging.getLogger(__name__)
 
@@ -38,43 +44,51 @@ _log = logging.getLogger(__name__)
 def main(argv: Sequence[str] | None = None, reader: Sequence[str] = READER) -> int:
     """The exit status: 0 ended by a signal, 1 cannot serve, 2 told wrongly. `reader` is the command that starts one."""
     logging.basicConfig(level=logging.INFO, format=f"{PROGRAM}: %(message)s", stream=sys.stderr)
-    options = _parser().parse_args(argv)
-    try:
+    for number in (signal.SIGHUP, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)  # until the server can do what they ask for
+    options = command_line().parse_args(argv)
+    if options.check:
+        return _check(options)
+    passed = systemd.passed_sockets()
+
+    def load() -> tuple[Config, Keyring]:
         settings = _configuration(options)
-        user = privileges.parse_user(settings.user)
+        if passed:  # they are where it listens, whatever it says
+            settings = dataclasses.replace(settings, listen=tuple(listener.address for listener in listeners))
+        return settings, Keyring.load(settings.keys.values())
+
+    listeners: Sequence[Listener] = ()
+    try:
+        listeners = sockets.adopt(passed)
+        given = load()
+        privileges.parse_user(given[0].user)
+        if not given[0].listen:
+            raise ConfigError(
+                f"{options.config or config.FLAGS}: listen is missing: "
+                'expected where to answer, like listen = ["10.0.0.254"] or --listen 10.0.0.254'
+            )
     except WgsdError as error:
         _log.error("%s", error)
         return 2
-    if options.check:
-        _log.info(
-            "%s, %s and %s: nothing is wrong with the configuration", settings.device, settings.zone, user.pw_name
-        )
-        return 0
     try:
-        listeners = listen(settings.listen)
-        with _Reader(reader, settings) as connection:
-            _drop_privileges(user)
-            asyncio.run(_serve(settings, listeners, connection))
+        listeners = listeners or sockets.listen(given[0].listen)
+        _serve(options, given, listeners, reader, None if options.config is None else load)
     except WgsdError as error:
         _log.error("%s", error)
         return 1
     return 0
 
 
-def _drop_privileges(user: pwd.struct_passwd) -> None:
-    try:
-        privileges.drop(user)
-    except OSError as error:
-        raise NotPermitted(f"cannot become an unprivileged process: {error.strerror}") from error
-
-
-def _parser() -> argparse.ArgumentParser:
+def command_line() -> argparse.ArgumentParser:
+    """What may be said on it."""
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
-        description="Answer DNS-SD questions (RFC 6763) about the peers of a WireGuard device, as wgsd does.",
-        epilog=f"The file's keys are {', '.join(config.KEYS)}. A flag goes before what the file says.",
+        description="Answer DNS-SD questions (RFC 6763) about the peers of WireGuard devices, as wgsd does.",
+        epilog="One zone needs no file: --device and --zone say it all. "
+        "wgsd-nm-registry(8) and wgsd-nm-registry.toml(5) have the rest.",
     )
-    parser.add_argument("--device", metavar="DEVICE", help="the WireGuard device, like wg0")
+    parser.add_argument("--config", metavar="FILE", type=Path, help="a TOML file that tells of the zones and all else")
+    parser.add_argument("--device", metavar="DEVICE", help="the WireGuard device of the one zone, like wg0")
     parser.add_argument("--zone", metavar="ZONE", help="the zone of the peers' names, like wg.example.com")
     parser.add_argument(
         "--listen",
@@ -82,15 +96,58 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         help="where to answer, like 10.0.0.1 or [fd00::1]:53; may be repeated; need not be there yet",
     )
+    parser.add_argument(
+        "--allow",
+        metavar="NETWORK",
+        action="append",
+        help="who may ask besides the device's peers and this machine, like 192.0.2.0/24; may be repeated; with --zone",
+    )
     parser.add_argument("--user", metavar="USER", help=f"whom to run as when started by root ({config.DEFAULT_USER})")
-    parser.add_argument("--config", metavar="FILE", type=Path, help="a TOML file with the same keys")
-    parser.add_argument("--check", action="store_true", help="only say whether the configuration is right")
+    parser.add_argument(
+        "--reader",
+        metavar="SOCKET",
+        type=Path,
+        help="the Unix socket of a reader that systemd starts; else this starts one, which needs root",
+    )
+    parser.add_argument("--check", action="store_true", help="only say what is wrong with the configuration")
     return parser
+
+
+def _check(options: argparse.Namespace) -> int:
+    """Say all that is wrong with the configuration, and what is dangerous in it."""
+    try:
+        settings = _configuration(options)
+    except WgsdError as error:
+        _log.error("%s", error)
+        return 2
+    wrong = list(_faults(settings))
+    for fault in wrong:
+        _log.error("%s", fault)
+    for danger in settings.dangers():
+        _log.warning("%s", danger)
+    if wrong:
+        return 2
+    zones = ", ".join(f"{zone.text} over {zone.device}" for zone in settings.zones)
+    _log.info("%s, as %s: nothing is wrong with the configuration", zones, settings.user)
+    return 0
+
+
+def _faults(settings: Config) -> Iterator[WgsdError]:
+    """What is wrong around the configuration."""
+    try:
+        privileges.parse_user(settings.user)
+    except WgsdError as error:
+        yield error
+    for key in settings.keys.values():
+        try:
+            Keyring.load([key])
+        except WgsdError as error:
+            yield error
 
 
 def _configuration(options: argparse.Namespace) -> Config:
     """Raises ConfigError."""
-    flags = {key: value for key in config.KEYS if (value := getattr(options, key)) is not None}
+    flags = {key: value for key in FLAGS if (value := getattr(options, key)) is not None}
     file: dict[str, object] = {}
     if options.config is not None:
         try:
@@ -102,13 +159,54 @@ def _configuration(options: argparse.Namespace) -> Config:
     return config.parse(flags, file, str(options.config or config.FLAGS))
 
 
+def _serve(
+    options: argparse.Namespace,
+    given: tuple[Config, Keyring],
+    listeners: Sequence[Listener],
+    command: Sequence[str],
+    load: service.Load | None,
+) -> None:
+    """Open what only root may, give up what only root has, and serve. Raises WgsdError."""
+    settings, keys = given
+    user = privileges.parse_user(settings.user)
+    serials = _serials(settings)
+    statistics = None if settings.metrics is None else metrics.bind(settings.metrics)
+
+    def run(connect: service.Connect) -> None:
+        _drop_privileges(user)
+        asyncio.run(service.run(settings, keys, service.Equipment(listeners, serials, connect, load, statistics)))
+
+    if options.reader is not None:
+        run(lambda: LastingLink.to(options.reader))
+        return
+    with _Reader(command, options, settings) as connection:
+        run(lambda: Link.over(connection))
+
+
+def _serials(settings: Config) -> Serials:
+    """Raises ConfigError."""
+    if settings.state is not None:
+        return Serials.open(settings.state)
+    directory = os.environ.get("STATE_DIRECTORY")
+    return Serials.open(Path(directory, SERIALS)) if directory else Serials()
+
+
+def _drop_privileges(user: pwd.struct_passwd) -> None:
+    try:
+        privileges.drop(user)
+    except OSError as error:
+        raise NotPermitted(f"cannot become an unprivileged process: {error.strerror}") from error
+
+
 class _Reader:
     """The reader's process, for as long as the context lasts. Entering gives the socket to it."""
 
-    def __init__(self, command: Sequence[str], settings: Config) -> None:
+    def __init__(self, command: Sequence[str], options: argparse.Namespace, settings: Config) -> None:
         ours, theirs = socket.socketpair()
+        devices = (word for zone in settings.zones for word in ("--device", zone.device))
+        files = () if options.config is None else ("--config", str(options.config))
         with theirs:
-            arguments = ("--device", settings.device, "--descriptor", str(theirs.fileno()), "--user", settings.user)
+            arguments = (*devices, *files, "--descriptor", str(theirs.fileno()), "--user", settings.user)
             self._process = subprocess.Popen(
                 (*command, *arguments), pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
             )
@@ -124,43 +222,6 @@ class _Reader:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-
-
-async def _serve(settings: Config, listeners: Sequence[Listener], connection: socket.socket) -> None:
-    """Serve until SIGTERM or SIGINT. Raises NotPermitted, ReaderLost."""
-    loop = asyncio.get_running_loop()
-    signalled = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, signalled.set)
-    link = await Link.over(connection)
-    try:
-        await _try(link)
-        zone = Zone(settings.zone, addresses=settings.addresses)
-        server = Server(Responder(zone), Content(zone, link.fetch))
-        await server.serve(listeners)
-        where = ", ".join(str(listener.address) for listener in listeners)
-        _log.info("answering for %s with the peers of %s at %s", settings.zone, settings.device, where)
-        ended = loop.create_task(signalled.wait())
-        await asyncio.wait((ended, link.lost), return_when=asyncio.FIRST_COMPLETED)
-        server.close()
-        if not ended.done():
-            ended.cancel()
-            raise link.lost.result()
-    finally:
-        link.close()
-
-
-async def _try(link: Link) -> None:
-    """Read the device once, so that what cannot come right by itself is said at once.
-
-    Raises NotPermitted, ReaderLost.
-    """
-    try:
-        await link.fetch()
-    except NotPermitted:
-        raise
-    except DeviceError as error:
-        _log.warning("answering SERVFAIL until this ends: %s", error)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The zone's content, as fresh as its queries need it. Knows neither packets nor where devices come from.
+"""A device's content, as fresh as queries need it. Knows neither packets nor zones, nor where devices come from.
 
 The device is read when somebody waits for it and what is known is too old, one read at a time; when nobody asks,
 nothing is read.
@@ -11,15 +11,17 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 from wgsd_nm.core.errors import DeviceError, ReaderLost
 from wgsd_nm.core.model import Device
-from wgsd_nm.registry.zone import Zone
 
 MAX_AGE = 0.25
 """Seconds since the read began after which content is too old to answer with: four reads a second at the most."""
 MAX_SHARE = 0.5
 """A device so large that a read takes longer than this share of MAX_AGE is read less often: this share of the time."""
+LARGE_MAX_AGE = 2.0
+"""Seconds; MAX_AGE of the largest device, whatever its reads take."""
 READ_TIMEOUT = 2.0
 """Seconds after which those who wait are told that there is no content. The read itself goes on."""
 MAX_WAITING = 4096
@@ -31,29 +33,46 @@ Waiter = Callable[[bool], None]
 
 
 class Content:
-    """Keeps one zone, which is to be asked while `fresh` or when a waiter is told so."""
+    """Keeps what depends on one device; to be used while `fresh`, or when a waiter is told so.
+
+    `take` is what each device read is given to. `reads` and `failures` count, `peers` are the last device's.
+    """
 
     def __init__(
         self,
-        zone: Zone,
-        fetch: Callable[[], Awaitable[Device]],
+        interface: str,
+        fetch: Callable[[str], Awaitable[Device]],
+        take: Callable[[Device], None],
         *,
         clock: Callable[[], float] = time.monotonic,
-        epoch: Callable[[], float] = time.time,
     ) -> None:
-        self.zone = zone
+        """`fetch` raises DeviceError or ReaderLost where the device cannot be read."""
+        self.interface = interface
+        self.take = take
+        self.reads = self.failures = self.peers = 0
         self._fetch = fetch
         self._clock = clock
-        self._epoch = epoch
+        self._began: float | None = None
         self._fresh_until = self._failed_until = float("-inf")
         self._waiting: list[Waiter] = []
         self._reading: asyncio.Task[None] | None = None
         self._trouble = ""
+        self._overdue = False
 
     @property
     def fresh(self) -> bool:
-        """Whether the zone may be asked now."""
+        """Whether the content may be used now."""
         return self._clock() < self._fresh_until
+
+    @property
+    def age(self) -> float | None:
+        """Seconds since the last good read began, None before the first."""
+        return None if self._began is None else self._clock() - self._began
+
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        return len(self._waiting)
 
     def wait(self, told: Waiter) -> None:
         """Have `told` called when the content is fresh or not to be had, at the latest after READ_TIMEOUT."""
@@ -81,27 +100,41 @@ class Content:
 
     async def _read(self) -> None:
         began = self._clock()
-        deadline = asyncio.get_running_loop().call_later(READ_TIMEOUT, self._overdue)
+        self.reads += 1
+        self._overdue = False
+        deadline = asyncio.get_running_loop().call_later(READ_TIMEOUT, self._give_up)
         try:
-            device = await self._fetch()
+            device = await self._fetch(self.interface)
+            self.take(device)
         except (DeviceError, ReaderLost) as error:
             self._fail(str(error), began + MAX_AGE)
+        except Exception as error:  # a defect of ours, which must not leave those who wait without an answer
+            self._fail(f"a defect: {_place(error)}: report it, with this line", self._clock() + MAX_AGE)
         else:
-            self.zone.update(device, int(self._epoch()))
-            self._fresh_until = began + max(MAX_AGE, (self._clock() - began) / MAX_SHARE)
-            self._failed_until = float("-inf")
-            if self._trouble:
-                self._trouble = ""
-                _log.info("%s can be read again", device.interface)
-            self._tell(True)
+            self._succeed(device, began)
         finally:
             deadline.cancel()
             self._reading = None
+            self._tell(False)  # those who are left where the read was cancelled
 
-    def _overdue(self) -> None:
-        self._fail(f"the device was not read within {READ_TIMEOUT:g} s", float("inf"))
+    def _succeed(self, device: Device, began: float) -> None:
+        lasts = min(max(MAX_AGE, (self._clock() - began) / MAX_SHARE), LARGE_MAX_AGE)
+        self._began = began
+        self._fresh_until = began + lasts
+        self._failed_until = float("-inf")
+        self.peers = len(device.peers)
+        if self._trouble:
+            self._trouble = ""
+            _log.info("%s can be read again", self.interface)
+        self._tell(True)
+
+    def _give_up(self) -> None:
+        self._fail(f"{self.interface} was not read within {READ_TIMEOUT:g} s", float("inf"))
+        self._overdue = True
 
     def _fail(self, trouble: str, until: float) -> None:
+        if not self._overdue:  # a read fails once
+            self.failures += 1
         if trouble != self._trouble:
             self._trouble = trouble
             _log.error("answering SERVFAIL: %s", trouble)
@@ -111,4 +144,17 @@ class Content:
     def _tell(self, fresh: bool) -> None:
         waiting, self._waiting = self._waiting, []
         for told in waiting:
-            told(fresh)
+            try:
+                told(fresh)
+            except Exception as error:  # one query's defect is not the others'
+                handler = asyncio.get_running_loop().call_exception_handler
+                handler({"message": "a query was not answered", "exception": error})
+
+
+def _place(error: Exception) -> str:
+    """What was raised, and by which line."""
+    at = error.__traceback__
+    while at is not None and at.tb_next is not None:
+        at = at.tb_next
+    where = f" ({Path(at.tb_frame.f_code.co_filename).name}:{at.tb_lineno})" if at is not None else ""
+    return f"{type(error).__name__}: {error}{where}"

@@ -50,7 +50,8 @@ def parse_user(name: str) -> pwd.struct_passwd:
 def drop(user: pwd.struct_passwd, *, keep: frozenset[int] = frozenset()) -> None:
     """Become `user` with no capability but `keep`, and no way to gain one again. Raises OSError.
 
-    A process that does not run as root stays the user that it is; it cannot keep what it does not have.
+    A process that does not run as root stays the user that it is; it cannot keep what it does not have. One that
+    systemd confined already needs no system call for it that the confinement forbids.
     """
     kept = keep & _permitted()
     if _CAP_SETPCAP in _permitted():
@@ -62,15 +63,30 @@ def drop(user: pwd.struct_passwd, *, keep: frozenset[int] = frozenset()) -> None
         os.setresgid(user.pw_gid, user.pw_gid, user.pw_gid)
         os.setresuid(user.pw_uid, user.pw_uid, user.pw_uid)
     _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
-    _set_capabilities(kept)
+    if not _permitted() == _effective() == kept:
+        _set_capabilities(kept)
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
     _prctl(_PR_SET_DUMPABLE, 0)
 
 
 def _permitted() -> frozenset[int]:
+    low, high = _sets()
+    return _capabilities(low.permitted | high.permitted << 32)
+
+
+def _effective() -> frozenset[int]:
+    low, high = _sets()
+    return _capabilities(low.effective | high.effective << 32)
+
+
+def _sets() -> tuple[_Sets, _Sets]:
+    """Those of capabilities 0 to 31, and of 32 to 63."""
     sets = (_Sets * 2)()
     _checked(_LIBC.capget(ctypes.byref(_Header(_CAPABILITY_VERSION_3, 0)), ctypes.byref(sets)))
-    mask = sets[0].permitted | sets[1].permitted << 32
+    return sets[0], sets[1]
+
+
+def _capabilities(mask: int) -> frozenset[int]:
     return frozenset(capability for capability in range(64) if mask >> capability & 1)
 
 

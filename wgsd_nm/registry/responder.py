@@ -7,226 +7,226 @@ question is sent back as it came, letter case included.
 
 from __future__ import annotations
 
-import struct
+import logging
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from dns.rcode import BADVERS, FORMERR, NOTIMP, REFUSED, SERVFAIL, Rcode
+from dns.rcode import BADSIG, BADTIME, BADVERS, FORMERR, NOTAUTH, NOTIMP, REFUSED, SERVFAIL, Rcode
+from dns.rcode import to_text as rcode_text
 from dns.rdataclass import IN
-from dns.rdatatype import AXFR, IXFR, OPT
+from dns.rdatatype import AXFR, IXFR, SOA
 
+from wgsd_nm.registry.complaints import Complaints
+from wgsd_nm.registry.query import (
+    AA,
+    DO,
+    MAX_DATAGRAM,
+    MAX_LABEL,
+    MAX_MESSAGE,
+    MAX_NAME,
+    MIN_DATAGRAM,
+    ONE_QUESTION,
+    ONE_QUESTION_AND_OPT,
+    OPCODE,
+    OPT_LENGTH,
+    OPT_START,
+    QR,
+    RD,
+    TC,
+    Edns,
+    Malformed,
+    Query,
+    build_error,
+    is_whole_opt,
+    known_serial,
+    parse,
+)
+from wgsd_nm.registry.signing import Keyring, Signature
 from wgsd_nm.registry.zone import HEADER, Answer, Zone
 
-MAX_DATAGRAM = 1232
-"""Octets of an answer over UDP that no path fragments (DNS flag day 2020), for clients that take as much."""
-MIN_DATAGRAM = 512
-"""Octets of an answer over UDP that every client takes (RFC 1035 section 2.3.4)."""
-MAX_MESSAGE = 0xFFFF
-"""Octets of an answer over TCP."""
-MAX_NAME = 255
-
-_QR, _AA, _TC, _RD = 0x80, 0x04, 0x02, 0x01  # of the header's third octet
-_DO = 0x80  # of an OPT record's flags
-_ANSWER = (bytes((_QR | _AA,)), bytes((_QR | _AA | _RD,)))
+_ANSWER = (bytes((QR | AA,)), bytes((QR | AA | RD,)))
 """The third octet of an answer, by that of a plain query."""
-_ONE_QUESTION = b"\0\1\0\0\0\0\0\0"
-_ONE_QUESTION_AND_OPT = b"\0\1\0\0\0\0\0\1"
-_OPT_START = b"\0\0\x29"
-_OPT_LENGTH = 11
-_ALWAYS_FITS = MIN_DATAGRAM - _OPT_LENGTH
-_OPT = struct.Struct("!BHHBBHH")
-_RECORD = struct.Struct("!HHIH")
-_COUNTS = struct.Struct("!HHHH")
-_OUR_OPT = _OPT.pack(0, OPT, MAX_DATAGRAM, 0, 0, 0, 0)
-_OUR_OPT_DO = _OPT.pack(0, OPT, MAX_DATAGRAM, 0, 0, _DO << 8, 0)
+_ALWAYS_FITS = MIN_DATAGRAM - OPT_LENGTH
+_IN = IN.to_bytes(2)
+_TRANSFERS = frozenset((AXFR, IXFR))
+_OPT = Edns(0, 0, dnssec=False).reply()
+_OPT_DO = Edns(0, 0, dnssec=True).reply()
 
-
-class _Malformed(ValueError):
-    """The octets are no DNS message."""
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class _Edns:
-    """A query's OPT record (RFC 6891 section 6.1): the client's datagram size, the version, DNSSEC wanted."""
+class Question:
+    """A query that one zone has to answer. The name is in lower case; the question ends at `end` of the query."""
 
-    size: int
-    version: int
-    dnssec: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Question:
-    """A question that the zone has to answer. The name is in lower case; the question ends at `end` of the query."""
-
+    query: bytes
     end: int
     name: bytes
     rdtype: int
-    edns: _Edns | None
+    edns: Edns | None
+    zone: Zone
+    signature: Signature | None
+
+    @property
+    def is_transfer(self) -> bool:
+        """Whether it is the whole zone that is asked for (RFC 5936, RFC 1995)."""
+        return self.rdtype in _TRANSFERS
 
 
 class Responder:
-    """Answers the queries for one zone."""
+    """Answers the queries for some zones."""
 
-    def __init__(self, zone: Zone) -> None:
-        self._zone = zone
-        self._rendered = zone.rendered
+    def __init__(self, zones: Sequence[Zone], keys: Keyring | None = None) -> None:
+        self._zones = {zone.apex: zone for zone in zones}
+        self._lengths = frozenset(map(len, self._zones))
+        self._keys = Keyring() if keys is None else keys
+        self._complain = Complaints(_log)
 
-    def respond(self, query: bytes, *, datagram: bool) -> bytes | None:
-        """The answer, if there is to be one. `datagram` is for UDP, where answers have to be small."""
-        # The usual query, of a question that was answered before, is one look into a dictionary. That cutting at the
-        # first zero octet and lower() on the whole question cannot hit what was not asked for: stored names have labels
-        # below 64 octets and no zero octets, and stored types no octet that lower() makes (97 to 122).
+    def quick(self, query: bytes, zones: Collection[Zone]) -> bytes | None:
+        """The answer to a plain datagram, which is what nearly all are, if one of these zones, which are fresh, has it.
+
+        None says nothing: examine() does.
+        """
+        # The usual question was answered before and is one look into a dictionary. That cutting at the first zero octet
+        # and lower() on the whole question cannot hit what was not asked for: stored names have labels below 64 octets
+        # and no zero octets, and stored types no octet that lower() makes (97 to 122).
         end = query.find(b"\0", HEADER) + 5
-        known = self._rendered.get(query[HEADER:end].lower())
-        if known is not None and (flags := query[2]) <= _RD:
-            counts = query[4:HEADER]
-            if counts == _ONE_QUESTION_AND_OPT:
-                if (
-                    query[end : end + 3] == _OPT_START
-                    and (len(query) == end + _OPT_LENGTH or _is_whole_opt(query, end))
-                    and not query[end + 6]
-                    and end + len(known.records) <= _ALWAYS_FITS
-                ):
-                    opt = _OUR_OPT_DO if query[end + 7] & _DO else _OUR_OPT
-                    return query[:2] + _ANSWER[flags] + known.header_with_opt + query[HEADER:end] + known.records + opt
-            elif counts == _ONE_QUESTION and len(query) == end and end + len(known.records) <= _ALWAYS_FITS:
-                return query[:2] + _ANSWER[flags] + known.header + query[HEADER:end] + known.records
-        asked = self._examine(query)
-        if not isinstance(asked, _Question):
-            return asked
-        answer = self._rendered.get(query[HEADER : asked.end].lower()) or self._zone.answer(asked.name, asked.rdtype)
-        return _assemble(query, asked, answer, datagram=datagram)
-
-    def asks_zone(self, query: bytes) -> bool:
-        """Whether the answer depends on the zone's content, and so on the device."""
-        return isinstance(self._examine(query), _Question)
-
-    def fail(self, query: bytes) -> bytes | None:
-        """As respond(), where the zone's content is not to be had: SERVFAIL instead of what the zone would say."""
-        asked = self._examine(query)
-        if isinstance(asked, _Question):
-            return _error(query, SERVFAIL, asked.end, asked.edns)
-        return asked
-
-    def _examine(self, query: bytes) -> _Question | bytes | None:
-        """The question for the zone; or the answer, where the zone is not needed for it; or None for silence."""
-        if len(query) < HEADER or query[2] & _QR:
+        question = query[HEADER:end].lower()
+        for zone in zones:
+            known = zone.rendered.get(question)
+            if known is not None:
+                break
+        else:
+            known = self._answer_plain(query, end, question[:-4], zones)
+            if known is None:
+                return None
+        flags = query[2]
+        if flags > RD or end + len(known.records) > _ALWAYS_FITS:
             return None
-        if query[2] & 0x78:  # the opcode
-            return _error(query, NOTIMP)
+        counts = query[4:HEADER]
+        if counts == ONE_QUESTION_AND_OPT:
+            if (
+                query[end : end + 3] == OPT_START
+                and (len(query) == end + OPT_LENGTH or is_whole_opt(query, end))
+                and not query[end + 6]
+            ):
+                opt = _OPT_DO if query[end + 7] & DO else _OPT
+                return query[:2] + _ANSWER[flags] + known.header_with_opt + query[HEADER:end] + known.records + opt
+        elif counts == ONE_QUESTION and len(query) == end:
+            return query[:2] + _ANSWER[flags] + known.header + query[HEADER:end] + known.records
+        return None
+
+    def _answer_plain(self, query: bytes, end: int, name: bytes, zones: Collection[Zone]) -> Answer | None:
+        """What one of these zones says of a question that ends at `end`, if it is a question, and about records."""
+        if len(name) > MAX_NAME or query[end - 2 : end] != _IN:
+            return None
+        zone = self._zone_of(name)
+        rdtype = int.from_bytes(query[end - 4 : end - 2])
+        if zone is None or zone not in zones or rdtype in _TRANSFERS:
+            return None
+        return zone.answer(name, rdtype)
+
+    def examine(self, query: bytes, source: str = "somebody") -> Question | bytes | None:
+        """The question for a zone; or the answer, where no zone is needed for it; or None for silence.
+
+        `source` is who asks, for the log.
+        """
+        if len(query) < HEADER or query[2] & QR:
+            return None
         try:
-            name, end = _parse_name(query)
-            edns = _parse_records(query, end)
-        except _Malformed:
-            return _error(query, FORMERR)
-        rdtype, rdclass = struct.unpack_from("!HH", query, end - 4)
-        if edns is not None and edns.version:
-            return _error(query, BADVERS, end, edns)
-        if rdclass != IN or rdtype in (AXFR, IXFR) or not self._zone.contains(name):
-            return _error(query, REFUSED, end, edns)
-        return _Question(end, name, rdtype, edns)
+            asked = parse(query)
+            signature = None if asked.tsig is None else self._keys.verify(query, asked)
+            zone = self._zone_of(asked.name)
+            rcode = _error_of(query, asked, zone) if signature is None or not signature.error else NOTAUTH
+        except Malformed:
+            return build_error(query, NOTIMP if query[2] & OPCODE else FORMERR)
+        if rcode is None and zone is not None:
+            return Question(query, asked.end, asked.name, asked.rdtype, asked.edns, zone, signature)
+        if signature is not None and signature.error:
+            self._complain(_mistrust(signature, source))
+        return self._sign(build_error(query, REFUSED if rcode is None else rcode, asked), signature)
 
+    def answer(self, question: Question, *, datagram: bool) -> bytes:
+        """What the zone, which is fresh, says. `datagram` is for UDP, where answers have to be small.
 
-def _parse_name(query: bytes) -> tuple[bytes, int]:
-    """The one question's name in lower case, and where the question ends. Raises _Malformed."""
-    if query[4:6] != b"\0\1":
-        raise _Malformed  # RFC 9619: a query has one question
-    at = HEADER
-    try:
-        while length := query[at]:
-            if length > 63:
-                raise _Malformed  # a compression pointer has nothing to point to here
-            at += 1 + length
-    except IndexError:
-        raise _Malformed from None
-    at += 1
-    if at - HEADER > MAX_NAME or at + 4 > len(query):
-        raise _Malformed
-    return query[HEADER:at].lower(), at + 4
+        A transfer over UDP is not begun: for IXFR the SOA says that TCP is to be used (RFC 1995 section 2), AXFR is not
+        implemented there (RFC 5936 section 4.2). Over TCP it is not this method's business.
+        """
+        rdtype = question.rdtype
+        if question.is_transfer:
+            if rdtype == AXFR or not datagram:
+                return self.fail(question, NOTIMP)
+            rdtype = SOA
+        query, end, edns, zone = question.query, question.end, question.edns, question.zone
+        known = zone.rendered.get(query[HEADER:end].lower()) or zone.answer(question.name, rdtype)
+        opt = b"" if edns is None else edns.reply(datagram=datagram)
+        room = MAX_MESSAGE
+        if datagram:
+            room = MIN_DATAGRAM if edns is None else min(max(edns.size, MIN_DATAGRAM), MAX_DATAGRAM)
+        if question.signature is not None:
+            room -= question.signature.length
+        known, truncated = known.within(room - end - len(opt))
+        answer = b"%b%c%b%b%b%b" % (
+            query[:2],
+            QR | AA | (TC if truncated else 0) | query[2] & RD,
+            known.header_with_opt if opt else known.header,
+            query[HEADER:end],
+            known.records,
+            opt,
+        )
+        return self._sign(answer, question.signature)
 
+    def fail(self, question: Question, rcode: Rcode = SERVFAIL) -> bytes:
+        """An answer without records: the content is not to be had (SERVFAIL), or not for this client (REFUSED)."""
+        asked = Query(question.end, question.name, question.rdtype, IN, question.edns, None)
+        return self._sign(build_error(question.query, rcode, asked), question.signature)
 
-def _parse_records(query: bytes, at: int) -> _Edns | None:
-    """What the OPT record says, if there is one; the other records behind the question have only to be whole.
-
-    Raises _Malformed.
-    """
-    _, answers, authority, additional = _COUNTS.unpack_from(query, 4)
-    edns = None
-    for number in range(answers + authority + additional):
-        start = at
-        at = _skip_name(query, at)
+    def refuse(self, query: bytes) -> bytes | None:
+        """The answer to somebody who may ask nothing; None for silence. Keys are not looked at."""
+        if len(query) < HEADER or query[2] & QR:
+            return None
         try:
-            rdtype, rdclass, ttl, length = _RECORD.unpack_from(query, at)
-        except struct.error:
-            raise _Malformed from None
-        data = at + _RECORD.size
-        at = data + length
-        if at > len(query):
-            raise _Malformed
-        if rdtype == OPT:
-            if edns is not None or query[start] or number < answers + authority:
-                raise _Malformed  # RFC 6891 section 6.1.1: one, in the additional section, at the root
-            if not _are_whole_options(query, data, at):
-                raise _Malformed
-            edns = _Edns(rdclass, ttl >> 16 & 0xFF, bool(ttl & _DO << 8))
-    if at != len(query):
-        raise _Malformed
-    return edns
+            return build_error(query, REFUSED, parse(query))
+        except Malformed:
+            return build_error(query, FORMERR)
+
+    def _zone_of(self, name: bytes) -> Zone | None:
+        """The zone with the longest name that contains this one; None also where this is no name."""
+        at, end = 0, len(name)
+        while at < end:
+            if end - at in self._lengths and (zone := self._zones.get(name[at:])) is not None:
+                return zone
+            if name[at] > MAX_LABEL:
+                return None
+            at += 1 + name[at]
+        return None
+
+    def _sign(self, answer: bytes, signature: Signature | None) -> bytes:
+        return answer if signature is None else self._keys.sign(answer, signature)
 
 
-def _skip_name(query: bytes, at: int) -> int:
-    try:
-        while length := query[at]:
-            if length > 0xBF:
-                return at + 2
-            if length > 63:
-                raise _Malformed
-            at += 1 + length
-    except IndexError:
-        raise _Malformed from None
-    return at + 1
+def _error_of(query: bytes, asked: Query, zone: Zone | None) -> Rcode | None:
+    """Why no zone can answer, None where one can. Raises Malformed."""
+    if asked.edns is not None and asked.edns.version:
+        return BADVERS
+    if query[2] & OPCODE:
+        return NOTIMP
+    if asked.rdclass != IN or zone is None:
+        return REFUSED
+    if asked.rdtype not in _TRANSFERS:
+        return (
+            None  # the other types that no record has (RFC 6895 section 3.1) are just not there, as with NSD and Knot
+        )
+    if asked.name != zone.apex:
+        return NOTAUTH  # RFC 5936 section 2.2.1
+    return FORMERR if asked.rdtype == IXFR and known_serial(query, asked.end) is None else None
 
 
-def _are_whole_options(query: bytes, at: int, end: int) -> bool:
-    """EDNS options are ignored, but have to be whole (RFC 6891 section 6.1.2)."""
-    while at + 4 <= end:
-        at += 4 + int.from_bytes(query[at + 2 : at + 4])
-    return at == end
-
-
-def _is_whole_opt(query: bytes, at: int) -> bool:
-    """Whether the OPT record that begins here, with options, is all that follows."""
-    data = at + _OPT_LENGTH
-    return len(query) == data + int.from_bytes(query[data - 2 : data]) and _are_whole_options(query, data, len(query))
-
-
-def _assemble(query: bytes, asked: _Question, answer: Answer, *, datagram: bool) -> bytes:
-    edns = asked.edns
-    room = MAX_MESSAGE
-    if datagram:
-        room = MIN_DATAGRAM if edns is None else min(max(edns.size, MIN_DATAGRAM), MAX_DATAGRAM)
-    opt = b"" if edns is None else _OUR_OPT_DO if edns.dnssec else _OUR_OPT
-    answer, truncated = answer.within(room - asked.end - len(opt))
-    flags = _QR | _AA | (_TC if truncated else 0) | query[2] & _RD
-    return b"%b%c%b%b%b%b" % (
-        query[:2],
-        flags,
-        answer.header_with_opt if opt else answer.header,
-        query[HEADER : asked.end],
-        answer.records,
-        opt,
-    )
-
-
-def _error(query: bytes, rcode: Rcode, end: int = HEADER, edns: _Edns | None = None) -> bytes:
-    """An answer without records. With `end` it repeats the question; without, the query could not be read."""
-    opt = b""
-    if edns is not None:
-        opt = _OPT.pack(0, OPT, MAX_DATAGRAM, rcode >> 4, 0, _DO << 8 if edns.dnssec else 0, 0)
-    return b"%b%c%c%b%b%b" % (
-        query[:2],
-        _QR | query[2] & (0x78 | _RD),
-        rcode & 0xF,
-        _COUNTS.pack(end > HEADER, 0, 0, bool(opt)),
-        query[HEADER:end],
-        opt,
-    )
+def _mistrust(signature: Signature, source: str) -> str:
+    what = f"{source} signs queries with the key {signature.name.to_text(omit_final_dot=True)}"
+    if signature.error == BADSIG:
+        return f"{what}, but with another secret: give both sides the same"
+    if signature.error == BADTIME:
+        return f"{what}, but its clock and ours differ too much: set both"
+    error = rcode_text(signature.error, tsig=True)
+    return f"{what}, which is not accepted ({error}): expected a key of the configuration, and its algorithm"

@@ -3,7 +3,7 @@
 
 Numbers are big-endian. The server asks, the reader answers, one at a time:
 
-    request   version u8 | kind u8 (1: a snapshot) | sequence u16
+    request   version u8 | kind u8 (1: a snapshot) | sequence u16 | interface, 15 octets, filled up with zeros
     reply     version u8 | status u8 | sequence u16 | length of the body u32 | body
 
 With status 0 the body is a device:
@@ -23,14 +23,23 @@ import struct
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from wgsd_nm.core.errors import DeviceError, InvalidValue, NoSuchDevice, NotPermitted, NotWireGuard
-from wgsd_nm.core.model import KEY_LENGTH, Device, Endpoint, IPNetwork, Peer, PublicKey
+from wgsd_nm.core.model import (
+    KEY_LENGTH,
+    MAX_INTERFACE_LENGTH,
+    Device,
+    Endpoint,
+    IPNetwork,
+    Peer,
+    PublicKey,
+    parse_interface,
+)
 
-VERSION = 1
+VERSION = 2
 SNAPSHOT = 1
 MAX_BODY = 16 * 1024 * 1024
 """Octets; some 150,000 peers with two allowed IPs each."""
 
-_REQUEST = struct.Struct("!BBH")
+_REQUEST = struct.Struct(f"!BBH{MAX_INTERFACE_LENGTH}s")
 _REPLY = struct.Struct("!BBHI")
 _LENGTH = struct.Struct("!I")
 _DEVICE = struct.Struct("!B32sHII")
@@ -43,17 +52,20 @@ _FAILURES: tuple[type[DeviceError], ...] = (DeviceError, NoSuchDevice, NotWireGu
 """By status, from 1."""
 
 
-def request(sequence: int) -> bytes:
-    """The question for a snapshot."""
-    return _REQUEST.pack(VERSION, SNAPSHOT, sequence)
+def request(sequence: int, interface: str) -> bytes:
+    """The question for a snapshot. `interface` is a name that parse_interface() takes."""
+    return _REQUEST.pack(VERSION, SNAPSHOT, sequence, interface.encode())
 
 
-def parse_request(octets: bytes) -> int:
-    """The sequence number of a request. Raises InvalidValue."""
-    version, kind, sequence = _REQUEST.unpack(octets)
+def parse_request(octets: bytes) -> tuple[int, str]:
+    """The sequence number of a request, and the interface that it is about. Raises InvalidValue."""
+    version, kind, sequence, name = _REQUEST.unpack(octets)
     if (version, kind) != (VERSION, SNAPSHOT):
         raise InvalidValue(f"request {kind} of version {version} is unknown: expected {SNAPSHOT} of version {VERSION}")
-    return int(sequence)
+    try:
+        return int(sequence), parse_interface(name.rstrip(b"\0").decode())
+    except UnicodeDecodeError as error:
+        raise InvalidValue(f"{name!r} is not a network interface name: expected UTF-8") from error
 
 
 def reply(sequence: int, outcome: Device | DeviceError) -> bytes:

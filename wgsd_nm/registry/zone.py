@@ -13,37 +13,27 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv6Address
-from itertools import chain, repeat
+from itertools import compress
+from operator import is_not
 
 import dns.name
 from dns.rcode import NOERROR, NXDOMAIN, Rcode
-from dns.rdataclass import IN
-from dns.rdatatype import AAAA, ANY, HINFO, NS, PTR, SOA, SRV, TXT, A, RdataType
+from dns.rdatatype import AAAA, ANY, NS, PTR, SOA, SRV, TXT, A
 
-from wgsd_nm.core.dnssd import SERVICE, instance_label
-from wgsd_nm.core.model import Device, Endpoint, IPAddress, IPNetwork, Peer
+from wgsd_nm.core.dnssd import SERVICE, instance_label, wire
+from wgsd_nm.core.model import IPAddress, Peer, PublicKey
+from wgsd_nm.registry import records
+from wgsd_nm.registry.records import PEER_TTL, ZONE_TTL
 
 HEADER = 12
 """Octets of a message before the question (RFC 1035 section 4.1.1)."""
-PEER_TTL = 0
-"""Seconds; what wgsd's clients saw."""
-ZONE_TTL = 60
-"""Seconds, for what does not depend on a peer's endpoint."""
-NEGATIVE_TTL = 5
-"""Seconds; the SOA's MINIMUM (RFC 2308 section 5): so long may a peer that just joined be denied by a cache."""
-REFRESH, RETRY, EXPIRE = 60, 10, 86400
-"""Seconds, for secondaries (RFC 1035 section 3.3.13)."""
-MAX_STRING = 255
-"""Octets of a character-string (RFC 1035 section 3.3)."""
-MAX_TXT = 48 * 1024
-"""Octets of a TXT record; allowed IPs beyond are left out, so that an SRV answer always fits a message over TCP."""
+MAX_MESSAGE = 0xFFFF
+"""Octets of a message over TCP. A browse whose PTR records alone are more (some 920 peers) is truncated even there."""
 
 _LABEL_LENGTH = 56
 _PADDING = b"===="
-_HINFO_RFC8482 = b"\x07RFC8482\x00"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +73,6 @@ class Answer:
 
 
 _COUNTS = struct.Struct("!BHHHH")
-_RECORD = struct.Struct("!HHIH")
-_SRV = struct.Struct("!HHH")
-_SOA_TIMES = struct.Struct("!IIIII")
 
 
 def _answer(
@@ -96,81 +83,78 @@ def _answer(
     rcode: Rcode = NOERROR,
     needed: int | None = None,
 ) -> Answer:
-    records = (*answers, *authority, *additional)
+    together = (*answers, *authority, *additional)
     ends, length = [], 0
-    for record in records:
+    for record in together:
         length += len(record)
         ends.append(length)
     counts = (len(answers), len(authority), len(additional))
     return Answer(
-        rcode, counts, b"".join(records), tuple(ends), len(answers) + len(authority) if needed is None else needed
+        rcode, counts, b"".join(together), tuple(ends), len(answers) + len(authority) if needed is None else needed
     )
 
 
-def _record(owner: bytes, rdtype: int, ttl: int, rdata: bytes) -> bytes:
-    return owner + _RECORD.pack(rdtype, IN, ttl, len(rdata)) + rdata
-
-
-def _pointer(offset: int) -> bytes:
-    """A compressed name (RFC 1035 section 4.1.4)."""
-    return (0xC000 | offset).to_bytes(2)
-
-
 class Zone:
-    """One zone over one device. `update()` is the only place where it changes.
+    """One zone of peers. `update()` is the only place where it changes.
 
     `rendered` holds answers by question (name in lower case, type and class, as on the wire) for as long as they hold:
     whoever finds one there need not call `answer()`. It never holds more than what the peers account for.
+
+    The name of the service exists even while no peer does, where a browser asks for peers.
     """
 
-    def __init__(self, name: dns.name.Name, *, addresses: Iterable[IPAddress] = ()) -> None:
-        """`addresses` are the registry's own, for the name server that the zone's NS record tells of."""
+    def __init__(
+        self,
+        name: dns.name.Name,
+        *,
+        addresses: Iterable[IPAddress] = (),
+        names: Mapping[PublicKey, str] | None = None,
+        serial: int = 0,
+    ) -> None:
+        """`addresses` are the registry's own, for the name server that the zone's NS record tells of.
+
+        `names` are what people call the peers, each of MAX_STRING - 5 octets at the most. `serial` is the last one that
+        others may have seen, 0 if there was none.
+        """
         self.name = name.canonicalize()
+        self.apex = wire(self.name)
         self.rendered: dict[bytes, Answer] = {}
-        self.serial = 0
-        self._apex = _wire(self.name)
-        self._addresses = tuple(addresses)
-        self._server = b"\x03ns1" + self._apex
-        service = dns.name.from_text(SERVICE, self.name)
-        self._browse = _wire(service)
-        self._names = self._fixed_names(service)
+        self.serial = serial
+        self._updated = False
+        self._addresses = tuple(records.unmapped(address) for address in addresses)
+        self._display = dict(names or {})
+        self._server = b"\x03ns1" + self.apex
+        service_name = dns.name.from_text(SERVICE, self.name)
+        self._browse = wire(service_name)
+        self._names = self._fixed_names(service_name)
+        self._seen: Sequence[Peer] = ()
         self._labels: dict[bytes, bytes] = {}
         self._peers: dict[bytes, Peer] = {}
         self._listed: tuple[bytes, ...] = ()
-        self._set_serial(0)
+        self._set_serial(serial)
 
-    def update(self, device: Device, now: int) -> bool:
-        """Take a device as it is at `now`, seconds since the epoch. Whether anything that is answered changed.
+    def update(self, peers: Sequence[Peer], now: int) -> bool:
+        """Take the peers as they are at `now`, seconds since the epoch. Whether anything that is answered changed.
 
         Only the answers of peers that changed are rendered anew, and only when somebody asks for them. The serial
         becomes the time, or the next number if it has reached that already.
         """
-        labels, peers, changed = {}, {}, False
-        before = self._peers
-        for peer in device.peers:
-            key = peer.public_key.raw
-            label = labels[key] = self._labels.get(key) or instance_label(peer.public_key).encode()
-            peers[label] = peer
-            known = before.get(label)
-            if known is not peer and (known is None or _says_otherwise(known, peer)):
-                self._forget(label)
-                changed = True
-        for label in before.keys() - peers.keys():
-            self._forget(label)
-            changed = True
-        self._labels, self._peers = labels, peers
-        listed = tuple(label for label, peer in peers.items() if peer.endpoint)
-        if listed != self._listed:
-            self._listed = listed
-            self.rendered.pop(_question(self._browse, PTR), None)
-            changed = True
-        if changed or not self.serial:
-            self._set_serial(max(self.serial + 1, now) & 0xFFFF_FFFF)
+        before, self._seen = self._seen, tuple(peers)
+        other = list(compress(zip(before, self._seen, strict=False), map(is_not, before, self._seen)))
+        if len(before) == len(peers) and all(old.public_key == new.public_key for old, new in other):
+            changed = self._renew(other)
+        else:
+            changed = self._replace(self._seen)
+        if changed:
+            self.rendered.pop(records.question(self._browse, PTR), None)
+        if changed or not self._updated:
+            self._updated = True
+            self._set_serial(next_serial(self.serial, now))
         return changed
 
     def contains(self, name: bytes) -> bool:
         """Whether a name, in lower case as on the wire, is the zone's apex or below it."""
-        return any(suffix == self._apex for suffix in _suffixes(name))
+        return any(suffix == self.apex for suffix in _suffixes(name))
 
     def answer(self, name: bytes, rdtype: int) -> Answer:
         """The answer for a name that the zone contains, in lower case as on the wire, in class IN."""
@@ -185,14 +169,84 @@ class Zone:
         if answer is None:
             return self._empty
         if rdtype in _KEPT:
-            self.rendered[_question(name, rdtype)] = answer
+            self.rendered[records.question(name, rdtype)] = answer
         return answer
+
+    def soa(self) -> bytes:
+        """The SOA record, uncompressed."""
+        return self._soa(ZONE_TTL)
+
+    def transfer(self) -> Iterator[bytes]:
+        """All records as they are now, whatever changes meanwhile: the SOA record, the others, the SOA record again.
+
+        Each is uncompressed and made when it is asked for. A peer is there by both of its names, as in answers.
+        """
+        return self._transfer(self.soa(), self._peers)
+
+    def _transfer(self, soa: bytes, peers: Mapping[bytes, Peer]) -> Iterator[bytes]:
+        yield soa
+        for name, found in self._names.items():
+            for rdtype, several in found.items():
+                for rdata in several:
+                    yield records.record(name, rdtype, ZONE_TTL, rdata)
+        for label, peer in peers.items():
+            if peer.endpoint:
+                yield records.record(self._browse, PTR, PEER_TTL, self._instance(label))
+        for label, peer in peers.items():
+            txt = self._txt(peer)
+            for owner in self._instances(label):
+                if peer.endpoint:
+                    family, address = records.address_data(peer.endpoint)
+                    yield records.service(owner, owner, peer.endpoint.port)
+                    yield records.record(owner, family, PEER_TTL, address)
+                yield records.record(owner, TXT, PEER_TTL, txt)
+        yield soa
+
+    def _renew(self, pairs: Iterable[tuple[Peer, Peer]]) -> bool:
+        """Put what the same peers are now in the place of what they were. Whether that changes an answer."""
+        pairs = [(old, new) for old, new in pairs if _says_otherwise(old, new)]
+        if not pairs:
+            return False
+        self._peers = self._peers.copy()  # a transfer may be under way
+        for _, peer in pairs:
+            label = self._labels[peer.public_key.raw]
+            self._peers[label] = peer
+            self._forget(label)
+        self._list()
+        return True
+
+    def _replace(self, peers: Sequence[Peer]) -> bool:
+        """Put other peers in the place of those that were there. Whether that changes an answer."""
+        labels: dict[bytes, bytes] = {}
+        found: dict[bytes, Peer] = {}
+        before, changed = self._peers, False
+        for peer in peers:
+            key = peer.public_key.raw
+            label = labels[key] = self._labels.get(key) or instance_label(peer.public_key).encode()
+            found[label] = peer
+            known = before.get(label)
+            if known is None:
+                changed = True
+            elif known is not peer and _says_otherwise(known, peer):
+                self._forget(label)
+                changed = True
+        for label in before.keys() - found.keys():
+            self._forget(label)
+            changed = True
+        self._labels, self._peers = labels, found
+        return self._list() or changed
+
+    def _list(self) -> bool:
+        """List those that have an endpoint. Whether they are others than before."""
+        before = self._listed
+        self._listed = tuple(label for label, peer in self._peers.items() if peer.endpoint)
+        return self._listed != before
 
     def _fixed_names(self, service: dns.name.Name) -> dict[bytes, dict[int, tuple[bytes, ...]]]:
         """The record data by name and type of all that is not a peer; the empty non-terminals have none."""
 
-        def wire(relative: str) -> bytes:
-            return _wire(dns.name.from_text(relative, self.name))
+        def below(relative: str) -> bytes:
+            return wire(dns.name.from_text(relative, self.name))
 
         server: dict[int, tuple[bytes, ...]] = {
             rdtype: found
@@ -200,42 +254,72 @@ class Zone:
             if (found := tuple(address.packed for address in self._addresses if address.version == version))
         }
         return {
-            self._apex: {NS: (self._server,)},  # and SOA, whose serial changes
-            self._server: server,
-            _wire(service.parent()): {},
+            self.apex: {NS: (self._server,)},  # and SOA, whose serial changes
+            **({self._server: server} if server else {}),
+            wire(service.parent()): {},
             self._browse: {},  # and PTR, one for each peer
-            wire("_dns-sd._udp"): {},
-            wire("_services._dns-sd._udp"): {PTR: (self._browse,)},  # RFC 6763 section 9
-            wire("b._dns-sd._udp"): {PTR: (self._apex,)},  # RFC 6763 section 11
-            wire("lb._dns-sd._udp"): {PTR: (self._apex,)},
+            below("_dns-sd._udp"): {},
+            below("_services._dns-sd._udp"): {PTR: (self._browse,)},  # RFC 6763 section 9
+            below("b._dns-sd._udp"): {PTR: (self.apex,)},  # RFC 6763 section 11
+            below("lb._dns-sd._udp"): {PTR: (self.apex,)},
         }
 
     def _fixed_answer(self, name: bytes, at: int, rdtype: int) -> Answer | None:
-        if name == self._apex and rdtype in (SOA, ANY):
-            return _answer([self._soa(ZONE_TTL)])
+        if name == self.apex and rdtype in (SOA, ANY):
+            return _answer([self.soa()])
         if name == self._browse and rdtype == PTR:
-            if not self._listed:
-                return None
-            first = _pointer(at)
-            owners = chain((name,), repeat(first))
-            targets = (bytes((_LABEL_LENGTH,)) + label + first for label in self._listed)
-            return _answer(
-                [_record(owner, PTR, PEER_TTL, target) for owner, target in zip(owners, targets, strict=False)]
-            )
+            return self._browse_answer(at) if self._listed else None
         found = self._names[name]
         if rdtype == ANY and (found or (name == self._browse and self._listed)):
-            return _any(name)
+            return _answer([records.minimal(name)])
         if rdtype not in found:
             return None
         additional: list[bytes] = []
         if rdtype == NS:
             additional = [
-                _record(self._server, glue, ZONE_TTL, address)
-                for glue, addresses in self._names[self._server].items()
+                records.record(self._server, glue, ZONE_TTL, address)
+                for glue, addresses in self._names.get(self._server, {}).items()
                 for address in addresses
             ]
-        answers = [_record(name, rdtype, ZONE_TTL, rdata) for rdata in found[rdtype]]
+        answers = [records.record(name, rdtype, ZONE_TTL, rdata) for rdata in found[rdtype]]
         return _answer(answers, additional=additional)
+
+    def _browse_answer(self, at: int) -> Answer:
+        """A PTR record for each listed peer, and behind them all that a browser will ask next (RFC 6763 section 12.1).
+
+        Peer by peer, in the same order, come the SRV record, the address and the TXT record, as long as they fit the
+        largest message. What goes beyond that is rendered no further than to show that the answer has to be truncated.
+        """
+        service = records.pointer(at)
+        pointers: list[bytes] = []
+        instances: list[bytes] = []  # the owners behind, compressed
+        for label in self._listed:
+            target = bytes((len(label),)) + label + service
+            entry = records.record(service if pointers else self._browse, PTR, PEER_TTL, target)
+            at += len(entry)
+            start = at - len(target)
+            instances.append(records.pointer(start) if start <= records.MAX_POINTER else target)
+            pointers.append(entry)
+            if at > MAX_MESSAGE:
+                break
+        additional: list[bytes] = []
+        for label, owner in zip(self._listed, instances, strict=False):
+            found = self._listed_records(label, owner)
+            at += sum(map(len, found))
+            if at > MAX_MESSAGE:
+                break
+            additional += found
+        return _answer(pointers, additional=additional)
+
+    def _listed_records(self, label: bytes, owner: bytes) -> tuple[bytes, ...]:
+        peer = self._peers[label]
+        assert peer.endpoint  # as of all that are listed
+        family, address = records.address_data(peer.endpoint)
+        return (
+            records.service(owner, self._instance(label), peer.endpoint.port),
+            records.record(owner, family, PEER_TTL, address),
+            records.record(owner, TXT, PEER_TTL, self._txt(peer)),
+        )
 
     def _label(self, name: bytes) -> bytes | None:
         """The label, padded, of the peer that a name belongs to."""
@@ -247,54 +331,67 @@ class Zone:
             label += _PADDING
         return label if label in self._peers else None
 
+    def _instance(self, label: bytes) -> bytes:
+        return bytes((len(label),)) + label + self._browse
+
+    def _instances(self, label: bytes) -> tuple[bytes, bytes]:
+        """The names that a peer has: its label with and without the padding."""
+        return self._instance(label), self._instance(label.removesuffix(_PADDING))
+
     def _peer_answer(self, name: bytes, at: int, peer: Peer, rdtype: int) -> Answer | None:
         if rdtype == ANY:
-            return _any(name)
+            return _answer([records.minimal(name)])
         if rdtype == TXT:
-            return _answer([_record(name, TXT, PEER_TTL, _txt(peer))])
+            return _answer([records.record(name, TXT, PEER_TTL, self._txt(peer))])
         if peer.endpoint is None:
             return None
-        family, address = _address(peer.endpoint)
+        family, address = records.address_data(peer.endpoint)
         if rdtype == family:
-            return _answer([_record(name, family, PEER_TTL, address)])
+            return _answer([records.record(name, family, PEER_TTL, address)])
         if rdtype != SRV:
             return None
-        owner = _pointer(at)
-        service = _SRV.pack(0, 0, peer.endpoint.port) + name  # a target is never compressed (RFC 2782)
+        owner = records.pointer(at)
         return _answer(
-            [_record(name, SRV, PEER_TTL, service)],
-            additional=[_record(owner, family, PEER_TTL, address), _record(owner, TXT, PEER_TTL, _txt(peer))],
+            [records.service(name, name, peer.endpoint.port)],
+            additional=[
+                records.record(owner, family, PEER_TTL, address),
+                records.record(owner, TXT, PEER_TTL, self._txt(peer)),
+            ],
             needed=2,  # an endpoint is a port and an address
         )
 
+    def _txt(self, peer: Peer) -> bytes:
+        return records.text_data(peer, self._display.get(peer.public_key, ""))
+
     def _set_serial(self, serial: int) -> None:
         self.serial = serial
-        soa = self._soa(NEGATIVE_TTL)
+        soa = self._soa(records.NEGATIVE_TTL)
         self._empty = _answer(authority=[soa])
         self._denied = _answer(authority=[soa], rcode=NXDOMAIN)
 
     def _soa(self, ttl: int) -> bytes:
-        times = _SOA_TIMES.pack(self.serial, REFRESH, RETRY, EXPIRE, NEGATIVE_TTL)
-        return _record(self._apex, SOA, ttl, self._server + b"\x0apostmaster" + self._apex + times)
+        return records.start_of_authority(self.apex, self._server, self.serial, ttl)
 
     def _forget(self, label: bytes) -> None:
-        for form in (label, label.removesuffix(_PADDING)):
-            name = bytes((len(form),)) + form + self._browse
+        for name in self._instances(label):
             for rdtype in _KEPT_OF_PEERS:
-                self.rendered.pop(_question(name, rdtype), None)
+                self.rendered.pop(records.question(name, rdtype), None)
+
+
+def next_serial(serial: int, now: int) -> int:
+    """The time if a secondary takes it for newer than `serial`, else the next number (RFC 1982 section 3.2).
+
+    Never 0, which stands for a zone that nobody has seen.
+    """
+    now &= 0xFFFF_FFFF
+    if not serial or 0 < (now - serial) & 0xFFFF_FFFF < 0x8000_0000:
+        return now or 1
+    return (serial + 1) & 0xFFFF_FFFF or 1
 
 
 _KEPT_OF_PEERS = (SRV, A, AAAA, TXT)
 _KEPT = frozenset((*_KEPT_OF_PEERS, PTR))
 """The types whose answers are kept. None may have an octet from 97 to 122: see Responder."""
-
-
-def _question(name: bytes, rdtype: int) -> bytes:
-    return name + struct.pack("!HH", rdtype, IN)
-
-
-def _wire(name: dns.name.Name) -> bytes:
-    return b"".join(bytes((len(label),)) + label for label in name.labels)
 
 
 def _suffixes(name: bytes) -> Iterator[bytes]:
@@ -306,37 +403,3 @@ def _suffixes(name: bytes) -> Iterator[bytes]:
 
 def _says_otherwise(known: Peer, peer: Peer) -> bool:
     return known.endpoint != peer.endpoint or known.allowed_ips != peer.allowed_ips
-
-
-def _any(name: bytes) -> Answer:
-    return _answer([_record(name, HINFO, ZONE_TTL, _HINFO_RFC8482)])
-
-
-def _address(endpoint: Endpoint) -> tuple[RdataType, bytes]:
-    address = endpoint.address
-    if isinstance(address, IPv6Address):
-        address = address.ipv4_mapped or address
-    return (A if address.version == 4 else AAAA), address.packed
-
-
-def _txt(peer: Peer) -> bytes:
-    """The data of a peer's TXT record: wgsd's three strings, then allowed2=, allowed3= ... where one is not enough."""
-    strings = [b"txtvers=1", f"pub={peer.public_key}".encode(), *_allowed(peer.allowed_ips)]
-    return b"".join(bytes((len(string),)) + string for string in strings)
-
-
-def _allowed(networks: Iterable[IPNetwork]) -> Iterator[bytes]:
-    string, room = b"allowed=", MAX_TXT
-    count, filled = 1, False
-    for network in networks:
-        text = str(network).encode()
-        if filled and len(string) + 1 + len(text) > MAX_STRING:
-            room -= 1 + len(string)
-            if room < 2 * MAX_STRING:
-                break
-            yield string
-            count += 1
-            string, filled = b"allowed%d=" % count, False
-        string += b"," + text if filled else text
-        filled = True
-    yield string

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""DNS records as octets: the shapes of those that a zone of peers has. Pure; knows neither zones nor messages."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator
+from ipaddress import IPv6Address
+
+from dns.rdataclass import IN
+from dns.rdatatype import AAAA, HINFO, SOA, SRV, A, RdataType
+
+from wgsd_nm.core.model import Endpoint, IPAddress, IPNetwork, Peer
+
+PEER_TTL = 0
+"""Seconds; what wgsd's clients saw."""
+ZONE_TTL = 60
+"""Seconds, for what does not depend on a peer's endpoint."""
+NEGATIVE_TTL = 5
+"""Seconds; the SOA's MINIMUM (RFC 2308 section 5): so long may a peer that just joined be denied by a cache."""
+REFRESH, RETRY, EXPIRE = 60, 10, 86400
+"""Seconds, for secondaries (RFC 1035 section 3.3.13)."""
+MAX_STRING = 255
+"""Octets of a character-string (RFC 1035 section 3.3)."""
+MAX_TXT = 48 * 1024
+"""Octets of allowed IPs in a TXT record; those beyond are left out, so that an SRV answer fits a message over TCP."""
+MAX_POINTER = 0x3FFF
+"""The last offset that a compressed name can point to (RFC 1035 section 4.1.4)."""
+
+_RECORD = struct.Struct("!HHIH")
+_SRV = struct.Struct("!HHH")
+_SOA_TIMES = struct.Struct("!IIIII")
+_QUESTION = struct.Struct("!HH")
+_HINFO_RFC8482 = b"\x07RFC8482\x00"
+
+
+def pointer(offset: int) -> bytes:
+    """A compressed name (RFC 1035 section 4.1.4)."""
+    return (0xC000 | offset).to_bytes(2)
+
+
+def question(name: bytes, rdtype: int) -> bytes:
+    """A question in class IN (RFC 1035 section 4.1.2)."""
+    return name + _QUESTION.pack(rdtype, IN)
+
+
+def record(owner: bytes, rdtype: int, ttl: int, rdata: bytes) -> bytes:
+    """A record in class IN (RFC 1035 section 3.2.1)."""
+    return owner + _RECORD.pack(rdtype, IN, ttl, len(rdata)) + rdata
+
+
+def start_of_authority(apex: bytes, server: bytes, serial: int, ttl: int) -> bytes:
+    """The SOA record of a zone, with postmaster of it as the mailbox."""
+    times = _SOA_TIMES.pack(serial, REFRESH, RETRY, EXPIRE, NEGATIVE_TTL)
+    return record(apex, SOA, ttl, server + b"\x0apostmaster" + apex + times)
+
+
+def service(owner: bytes, target: bytes, port: int) -> bytes:
+    """A peer's SRV record. The target is never compressed (RFC 2782)."""
+    return record(owner, SRV, PEER_TTL, _SRV.pack(0, 0, port) + target)
+
+
+def minimal(owner: bytes) -> bytes:
+    """The record that answers a question for ANY (RFC 8482 section 4.2)."""
+    return record(owner, HINFO, ZONE_TTL, _HINFO_RFC8482)
+
+
+def unmapped(address: IPAddress) -> IPAddress:
+    """An IPv4-mapped address as IPv4."""
+    return address.ipv4_mapped or address if isinstance(address, IPv6Address) else address
+
+
+def address_data(endpoint: Endpoint) -> tuple[RdataType, bytes]:
+    """Type and data of an endpoint's A or AAAA record."""
+    address = unmapped(endpoint.address)
+    return (A if address.version == 4 else AAAA), address.packed
+
+
+def text_data(peer: Peer, name: str) -> bytes:
+    """The data of a peer's TXT record: wgsd's three strings, then name=, then allowed2= ... where one is not enough.
+
+    The name goes before the further allowed IPs, which may be so many that no reader shows what is behind them.
+    """
+    allowed, *more = _allowed(peer.allowed_ips)
+    strings = [b"txtvers=1", f"pub={peer.public_key}".encode(), allowed]
+    if name:
+        strings.append(f"name={name}".encode())
+    return b"".join(bytes((len(string),)) + string for string in (*strings, *more))
+
+
+def _allowed(networks: Iterable[IPNetwork]) -> Iterator[bytes]:
+    string, room = b"allowed=", MAX_TXT
+    count, filled = 1, False
+    for network in networks:
+        text = str(network).encode()
+        if filled and len(string) + 1 + len(text) > MAX_STRING:
+            room -= 1 + len(string)
+            if room < 2 * MAX_STRING:
+                break
+            yield string
+            count += 1
+            string, filled = b"allowed%d=" % count, False
+        string += b"," + text if filled else text
+        filled = True
+    yield string
