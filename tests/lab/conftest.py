@@ -22,6 +22,12 @@ def pytest_sessionstart() -> None:
         pytest.exit("these run in the lab: python3 -m lab run -- python3 -m pytest tests/lab", returncode=4)
 
 
+def pytest_report_header() -> str:
+    """What the Go programs are that test_wgsd.py holds ours to."""
+    origin = Path("/lab/wgsd/origin")
+    return f"wgsd: {origin.read_text().strip()}" if origin.exists() else "wgsd: not here (lab run --wgsd)"
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item,
