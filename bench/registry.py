@@ -44,7 +44,7 @@ RATE = 500.0
 """Queries a second."""
 NOW_AND_THEN = 8.0
 """Queries a second that have the device read as often as any number of them would."""
-STEADY_SECONDS = 20.0
+STEADY_SECONDS = 15.0
 REFRESH_GOAL = 4.0
 """Percent: four readings a second, each of 10 ms in both processes together."""
 STEADY_GOAL = REFRESH_GOAL + 6.0
