@@ -95,7 +95,7 @@ class WireGuard:
     def __init__(self) -> None:
         """Raises DeviceError where the kernel has no WireGuard."""
         self._netlink = _Netlink(NETLINK_GENERIC)
-        self._records: dict[str, Mapping[bytes, Peer]] = {}
+        self._records: dict[str, Mapping[bytes, tuple[bytes, Peer]]] = {}
         try:
             self._family = self._find_family()
         except BaseException:

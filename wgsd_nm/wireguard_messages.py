@@ -61,8 +61,6 @@ IFLA_INFO_KIND = 1
 MESSAGE_LIMIT = 60_000
 """No message to the kernel is longer, in octets: its list of peers is one attribute, whose length has 16 bits."""
 
-CACHED = 1 << 15
-"""Keys, endpoints and allowed IPs to remember: enough for 10,000 peers that are read again and again."""
 
 HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence number, port
 _GENERIC = struct.Struct("=BBxx")  # struct genlmsghdr: command, version
@@ -212,20 +210,11 @@ def _number(form: struct.Struct, data: memoryview, start: int, stop: int) -> int
 def _key(data: memoryview, start: int, stop: int) -> PublicKey:
     if stop - start != KEY_LENGTH:
         raise DeviceError(UNREADABLE)
-    return _public_key(data[start:stop].tobytes())
-
-
-_public_key = lru_cache(CACHED)(PublicKey)
+    return PublicKey(data[start:stop].tobytes())
 
 
 def decode_endpoint(sockaddr: bytes) -> Endpoint:
     """From struct sockaddr_in or sockaddr_in6. Raises DeviceError."""
-    if len(sockaddr) == _SOCKADDR_IN6.size and sockaddr[-4:] != b"\0\0\0\0":
-        return _decode_endpoint(sockaddr)  # not from the cache: an interface may get another name
-    return _cached_endpoint(sockaddr)
-
-
-def _decode_endpoint(sockaddr: bytes) -> Endpoint:
     family = _U16.unpack_from(sockaddr)[0] if len(sockaddr) >= _U16.size else socket.AF_UNSPEC
     if family == socket.AF_INET and len(sockaddr) == _SOCKADDR_IN.size:
         _, port, address = _SOCKADDR_IN.unpack(sockaddr)
@@ -237,9 +226,6 @@ def _decode_endpoint(sockaddr: bytes) -> Endpoint:
     raise DeviceError(UNREADABLE)
 
 
-_cached_endpoint = lru_cache(CACHED)(_decode_endpoint)
-
-
 def _scope_name(index: int) -> str:
     """As `wg` prints it: the interface's name, its number if it is gone."""
     try:
@@ -248,11 +234,24 @@ def _scope_name(index: int) -> str:
         return str(index)
 
 
-@lru_cache(CACHED)
 def decode_allowed_ips(nested: bytes) -> tuple[IPNetwork, ...]:
     """From the value of WGPEER_A_ALLOWEDIPS. Raises DeviceError."""
-    data = memoryview(nested)
-    return tuple(_network(data, start, stop) for _, start, stop in _attributes(data, 0, len(data)))
+    networks: list[IPNetwork] = []
+    at = 0
+    try:
+        while usual := _USUAL_NETWORKS.get(nested[at : at + _ATTRIBUTE.size]):
+            form, layout, make = usual
+            a, prefix, b, family, c, address = form.unpack_from(nested, at)
+            if (a, b, family, c) != layout:
+                break
+            networks.append(make((int.from_bytes(address), prefix)))
+            at += form.size
+    except (struct.error, ValueError) as error:
+        raise DeviceError(UNREADABLE) from error
+    if at < len(nested):
+        data = memoryview(nested)
+        networks += (_network(data, start, stop) for _, start, stop in _attributes(data, at, len(data)))
+    return tuple(networks)
 
 
 def _network(data: memoryview, start: int, stop: int) -> IPNetwork:
@@ -280,6 +279,8 @@ _PEER_HEAD = struct.Struct("=I32s I32x Iqq IH2x IQ IQ I4x")
 
 _PEER_START = struct.Struct("=I32s I32x")
 """The first two of them: the key is read, the preshared key is not."""
+_RECORD = struct.Struct("=32s Iqq IH2x IQ IQ I4x")
+"""The same without the preshared key, and without the key's header: a peer's *record*, up to its endpoint."""
 
 
 def _header(kind: int, size: int) -> int:
@@ -299,18 +300,41 @@ _PEER_HEAD_LAYOUT = (
 )
 
 
+_RECORD_LAYOUT = _PEER_HEAD_LAYOUT[2:]
+
+_NETWORK = "=4xIB3xIH2xI"
+"""An allowed IP as drivers/net/wireguard/netlink.c, get_allowedips() writes it, but for the address at its end."""
+_USUAL_NETWORKS = {
+    _U32.pack(_header(_NESTED, form.size - _ATTRIBUTE.size)): (
+        form,
+        (
+            _header(WGALLOWEDIP_A_CIDR_MASK, 1),
+            _header(WGALLOWEDIP_A_FAMILY, 2),
+            family,
+            _header(WGALLOWEDIP_A_IPADDR, form.size - struct.calcsize(_NETWORK)),
+        ),
+        make,
+    )
+    for form, family, make in (
+        (struct.Struct(f"{_NETWORK}4s"), socket.AF_INET, IPv4Network),
+        (struct.Struct(f"{_NETWORK}16s"), socket.AF_INET6, IPv6Network),
+    )
+}
+"""By its header: its form, the numbers that make it the usual one, and what it is made into."""
+
+
 class DeviceDecoder:
     """Makes a Device of the messages of one WG_CMD_GET_DEVICE dump.
 
     The kernel cuts the list of peers, and a peer's list of allowed IPs, wherever a message is full: the next message
     then starts with that peer's key and the rest of its allowed IPs. Private and preshared keys are passed over.
 
-    `records` are the peers by their octets without the preshared key. Given to the decoder of the next dump, they make
-    it five times as fast for every peer that is as it was.
+    `records` are the peers by their keys, with their records. Given to the decoder of the next dump, they make it five
+    times as fast for every peer that is as it was, which is the same object then.
     """
 
-    def __init__(self, interface: str, known: Mapping[bytes, Peer] = MappingProxyType({})) -> None:
-        self.records: dict[bytes, Peer] = {}
+    def __init__(self, interface: str, known: Mapping[bytes, tuple[bytes, Peer]] = MappingProxyType({})) -> None:
+        self.records: dict[bytes, tuple[bytes, Peer]] = {}
         self._known = known
         self._interface = interface
         self._public_key: PublicKey | None = None
@@ -350,13 +374,49 @@ class DeviceDecoder:
         if (a, b) != _PEER_HEAD_LAYOUT[:2]:
             return _decode_peer(data, start, stop)
         record = key + data[start + _PEER_START.size : stop].tobytes()
-        peer = self._known.get(record)
-        if peer is None:
-            peer = _decode_peer(data, start, stop)
-            if peer.endpoint is not None and "%" in str(peer.endpoint.address):
+        known = self._known.get(key)
+        if known is None or known[0] != record:
+            peer = _decode_record(record, known) or _decode_peer(data, start, stop)
+            if peer.endpoint is not None and getattr(peer.endpoint.address, "scope_id", None) is not None:
                 return peer  # the interface that is its scope may get another name
-        self.records[record] = peer
-        return peer
+            known = record, peer
+        self.records[key] = known
+        return known[1]
+
+
+def _decode_record(record: bytes, known: tuple[bytes, Peer] | None) -> Peer | None:
+    """A peer whose attributes are in the kernel's usual layout. Raises DeviceError.
+
+    What is in the octets as it was in the record `known` is taken over from its peer: mostly all but the counters.
+    """
+    if len(record) < _RECORD.size:
+        return None
+    key, a, seconds, nanoseconds, b, keepalive, c, tx, d, rx, e = _RECORD.unpack_from(record)
+    if (a, b, c, d, e) != _RECORD_LAYOUT:
+        return None
+    rest = record[_RECORD.size :]
+    handshake = seconds * 1_000_000 + nanoseconds // 1000
+    if known is not None and known[0][_RECORD.size :] == rest:
+        peer = known[1]
+        return Peer(peer.public_key, peer.endpoint, handshake, rx, tx, keepalive, peer.allowed_ips)
+    endpoint: Endpoint | None = None
+    allowed_ips: tuple[IPNetwork, ...] = ()
+    at = 0
+    while at < len(rest):
+        if len(rest) - at < _ATTRIBUTE.size:
+            raise DeviceError(UNREADABLE)
+        length, kind = _ATTRIBUTE.unpack_from(rest, at)
+        value = rest[at + _ATTRIBUTE.size : at + length]
+        if length != _ATTRIBUTE.size + len(value):
+            raise DeviceError(UNREADABLE)
+        if kind == WGPEER_A_ENDPOINT:
+            endpoint = decode_endpoint(value)
+        elif kind == _NESTED | WGPEER_A_ALLOWEDIPS:
+            allowed_ips = decode_allowed_ips(value)
+        else:
+            return None
+        at += length + -length % 4
+    return Peer(PublicKey(key), endpoint, handshake, rx, tx, keepalive, allowed_ips)
 
 
 def _decode_peer(data: memoryview, start: int, stop: int) -> Peer:
@@ -368,7 +428,7 @@ def _decode_peer(data: memoryview, start: int, stop: int) -> Peer:
     if stop - start >= _PEER_HEAD.size:
         a, key, b, c, seconds, nanoseconds, d, interval, e, sent, f, received, g = _PEER_HEAD.unpack_from(data, start)
         if (a, b, c, d, e, f, g) == _PEER_HEAD_LAYOUT:
-            public_key, handshake = _public_key(key), seconds * 1_000_000 + nanoseconds // 1000
+            public_key, handshake = PublicKey(key), seconds * 1_000_000 + nanoseconds // 1000
             keepalive, tx, rx = interval, sent, received
             start += _PEER_HEAD.size
     for kind, first, end in _attributes(data, start, stop):
