@@ -50,6 +50,14 @@ def test_the_server_and_its_reader_take_their_commands_and_meet_at_one_socket() 
         assert f'{name} = "{module.__name__}:main"' in scripts
 
 
+def test_a_reload_checks_the_configuration_first() -> None:
+    check, signal = values(SERVICE, "ExecReload")
+    program, arguments = command(SERVICE)
+    options = server.command_line().parse_args(arguments)
+    assert check == f"{program} --config {options.config} --check"
+    assert signal == "/bin/kill -HUP $MAINPID"
+
+
 def test_they_are_restricted_as_the_helper_is() -> None:
     assert restrictions(READER) == restrictions(HELPER)
     needs_addresses = {"IPAddressDeny=any"}

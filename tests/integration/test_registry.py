@@ -6,6 +6,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +15,7 @@ from pathlib import Path
 import pytest
 from dns.rcode import NOERROR, NXDOMAIN, REFUSED, SERVFAIL
 
-from tests.integration.running_registry import PORT, ZONE, Registry, until
+from tests.integration.running_registry import DEADLINE, PORT, ROOT, ZONE, Registry, until
 from wgsd_nm.core.dnssd import instance_name
 from wgsd_nm.core.model import PublicKey
 from wgsd_nm.registry.content import MAX_AGE
@@ -167,6 +169,34 @@ def test_the_server_ends_with_a_killed_reader(registry: Registry) -> None:
     os.kill(registry.reader, signal.SIGKILL)
     assert registry.end() == 1
     registry.line("the registry's reader has ended")
+
+
+def served_by(reader: tuple[str, ...], address: str) -> subprocess.Popen[bytes]:
+    """A server with this command in the place of its reader's."""
+    program = f"import sys; from wgsd_nm.registry.__main__ import main; sys.exit(main(sys.argv[1:], {reader!r}))"
+    flags = ("--device", "wg0", "--zone", "wg.example.com", "--listen", f"{address}:{PORT}")
+    return subprocess.Popen([sys.executable, "-c", program, *flags], cwd=ROOT, stderr=subprocess.PIPE)
+
+
+def test_a_reader_that_is_not_there_is_said(registry: Registry) -> None:
+    server = served_by(("/nonexistent/reader",), registry.address)
+    _, said = server.communicate(timeout=DEADLINE)
+    assert server.returncode == 1
+    expected = (
+        "wgsd-nm-registry: the registry's reader, /nonexistent/reader, cannot be started: No such file or directory\n"
+    )
+    assert said.decode() == expected
+
+
+def test_a_reader_that_has_not_begun_yet_is_left_to_end_by_itself(registry: Registry) -> None:
+    server = served_by(("/bin/sh", "-c", "sleep 5"), registry.address)
+    until(lambda: int(status(server.pid)["SigCgt"], 16) >> signal.SIGTERM - 1 & 1, "the server to hear signals")
+    server.terminate()
+    assert server.wait(DEADLINE) == 0
+    assert server.stderr is not None
+    with server.stderr:
+        os.set_blocking(server.stderr.fileno(), False)  # the reader has it, too
+        assert not server.stderr.read()
 
 
 def test_a_reader_that_cannot_start_ends_it(registry: Registry) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
+import pwd
 import signal
 import socket
 import stat
@@ -148,6 +149,14 @@ def test_what_needs_a_restart_is_said(registry: Registry) -> None:
     assert registry.port_of(ALICE) == 1
 
 
+def test_a_file_that_its_user_may_not_read_again_is_said_with_the_user(registry: Registry) -> None:
+    registry.start(*registry.configure(ONE))
+    registry.file.chmod(0)
+    registry.signal(signal.SIGHUP)
+    user = "nobody" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
+    registry.line(f"the configuration stays as it was: {registry.file} cannot be read: let the user {user} read it\n")
+
+
 def test_flags_have_nothing_to_read_again(registry: Registry) -> None:
     registry.start()
     registry.signal(signal.SIGHUP)
@@ -163,7 +172,7 @@ def test_a_danger_is_said_at_the_start_and_by_a_check(registry: Registry) -> Non
     registry.stop()
     registry.launch(*flags, "--check")
     registry.line('zone."wg.example.com".allow: 0.0.0.0/0 lets the whole Internet ask')
-    registry.line("wg.example.com over wg0, as nobody: nothing is wrong with the configuration")
+    registry.line("wg.example.com over wg0: nothing is wrong with the configuration")
     assert registry.end() == 0
 
 
@@ -175,6 +184,12 @@ def test_a_check_says_all_that_is_wrong(registry: Registry) -> None:
     code, said = registry.fail(*registry.configure(f'user = "no such user"\n{ONE}{keys}'), "--check")
     assert code == 2
     assert [text in line for text, line in zip(("no such user", "key one", "key two"), said.splitlines(), strict=True)]
+
+
+def test_a_state_that_cannot_be_opened_is_a_wrong_configuration(registry: Registry) -> None:
+    code, said = registry.fail(*registry.configure(f'state = "/nonexistent/serials"\n{ONE}'))
+    assert (code, said.count("\n")) == (2, 1)
+    assert said.startswith("wgsd-nm-registry: state: /nonexistent/serials cannot be opened: make its directory")
 
 
 def test_statistics_are_logged_on_demand(registry: Registry) -> None:
@@ -233,7 +248,7 @@ def test_a_state_that_cannot_be_read_starts_from_the_time(registry: Registry) ->
     registry.stop()
     registry.launch(*registry.configure(f'state = "{state}/missing"\n{ONE}'))
     registry.line(f"state: {state}/missing cannot be opened: Not a directory")
-    assert registry.end() == 1
+    assert registry.end() == 2
 
 
 class Systemd:

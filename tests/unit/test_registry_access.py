@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.unit.registry_objects import peer
 from wgsd_nm.core.dnssd import parse_zone
 from wgsd_nm.registry.access import (
     LOOPBACK,
@@ -23,6 +24,7 @@ from wgsd_nm.registry.access import (
     Grant,
     RateLimit,
     network_of,
+    overlap,
 )
 from wgsd_nm.registry.zone import Zone
 
@@ -141,6 +143,27 @@ def test_every_address_is_of_a_network_and_is_judged(address: object) -> None:
     mapped = getattr(ip_address(text), "ipv4_mapped", None)
     assert isinstance(network_of(text), str if mapped or ":" not in text else bytes)
     assert World().access.zones(LOOPBACK, text)
+
+
+@pytest.mark.parametrize(
+    ("networks", "found"),
+    [
+        (("10.0.0.0/8",), ("10.0.0.0/8", "10.0.0.1/32")),
+        (("192.0.2.0/24", "10.1.0.0/24"), ("10.1.0.0/24", "10.1.0.0/16")),
+        (("fd00::/8", "10.0.0.1/32"), ("fd00::/8", "fd00::1/128")),
+        (("192.0.2.0/24", "2001:db8::/32"), None),  # within a full tunnel only
+        ((), None),
+    ],
+)
+def test_granted_networks_that_are_the_tunnels_are_found(
+    networks: tuple[str, ...], found: tuple[str, str] | None
+) -> None:
+    peers = (
+        peer("all", "", "0.0.0.0/0", "::/1", "8000::/1"),
+        peer("one", "", "10.0.0.1/32", "fd00::1/128"),
+        peer("site", "", "10.1.0.0/16"),
+    )
+    assert overlap(map(ip_network, networks), peers) == (found and tuple(map(ip_network, found)))
 
 
 class TestRateLimit:

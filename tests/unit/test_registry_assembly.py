@@ -191,3 +191,16 @@ def test_trouble_with_the_own_record_is_said_once(caplog: pytest.LogCaptureFixtu
         assert caplog.messages[0].startswith("one.example.com.: ")
 
     run(story)
+
+
+def test_a_grant_that_undoes_the_proof_by_the_interface_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    async def story(world: World) -> None:
+        config = replace(ONE, allow=(ip_network("192.0.2.0/24"), ip_network("10.0.0.0/8")))
+        assembly = world.assemble(config, replace(TWO, allow=(ip_network("192.0.2.0/24"),)))
+        for _ in range(2):
+            assembly.contents[0].take(device(ALICE, BOB))
+        (message,) = caplog.messages
+        assert message.startswith('zone."one.example.com".allow: 10.0.0.0/8 and the allowed IPs 10.0.0.1/32 overlap: ')
+        assert "by wg0" in message
+
+    run(story)

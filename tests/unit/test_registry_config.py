@@ -169,6 +169,13 @@ WHERE = r'^registry\.toml: zone\."wg\.example\.com"'
             r"^registry\.toml: listne: unknown key: expected one of zone, listen, user, state, metrics, key",
         ),
         ('zone = "wg.example.com"', r"^registry\.toml: zone: expected a table, \[zone\], not 'wg\.example\.com'$"),
+        (
+            '[zone.wg.example.com]\ndevice = "wg0"\n[zone.wg.example.com.names]',
+            r": zone\.wg: a name with dots has to be in quotes: expected \[zone\.\"wg\.example\.com\"\]$",
+        ),
+        (f'{ZONE}[key.knot.example]\nsecret-file = "/k"', r": key\.knot: .* expected \[key\.\"knot\.example\"\]$"),
+        (in_zone('[zone."wg.example.com".naems]'), WHERE + r"\.naems: unknown key: expected one of device, allow,"),
+        ('[zone.wg]\ndevice = "wg0"\n[zone.wg.naems]', r"^registry\.toml: zone\.wg\.naems: unknown key: expected one"),
         ('[zone."wg.example.com"]', WHERE + r"\.device: is missing: expected the name of a WireGuard device"),
         (ZONE.replace('"wg0"', "7"), WHERE + r"\.device: expected the name of a WireGuard device.*, not a number$"),
         (ZONE.replace("wg0", "wg/0"), WHERE + r"\.device: 'wg/0' is not a network interface name"),
@@ -253,6 +260,10 @@ WHERE = r'^registry\.toml: zone\."wg\.example\.com"'
         (f"{ZONE}[key.k]", r"^registry\.toml: key\.k\.secret-file: is missing: expected an absolute path"),
         (f'{ZONE}[key.k]\nsecret = "x"', r"^registry\.toml: key\.k\.secret: unknown key: expected one of algorithm,"),
         (f'{ZONE}[key.k]\nalgorithm = "hmac-md5"', r"^registry\.toml: key\.k\.algorithm: expected one of hmac-sha256,"),
+        (
+            f'{ZONE}[key.k]\nsecret-file = "c2VjcmV0"',
+            r"key\.k\.secret-file: expected an absolute path, .* has the secret$",
+        ),
         (f"{ZONE}[key.k]\nalgorithm = []", r"^registry\.toml: key\.k\.algorithm: expected one of .*, not a list$"),
         (f'{ZONE}[key.k]\nsecret-file = "/k"\n[key.K]\nsecret-file = "/k"', r"key\.K: this key is there already"),
         *(

@@ -13,7 +13,7 @@ from tests.unit.registry_objects import ALICE, BOB, device
 from wgsd_nm.core.errors import NoSuchDevice, ReaderLost
 from wgsd_nm.core.model import Device
 from wgsd_nm.registry import content as module
-from wgsd_nm.registry.content import LARGE_MAX_AGE, MAX_AGE, MAX_WAITING, Content
+from wgsd_nm.registry.content import LARGE, MAX_AGE, MAX_WAITING, SMALL, Content
 
 
 class World:
@@ -103,33 +103,117 @@ def test_age_counts_from_the_beginning_of_the_read_and_nothing_is_read_for_nobod
     run(story)
 
 
-def test_a_device_that_is_slow_to_read_is_read_half_of_the_time() -> None:
+def test_a_device_that_is_slow_to_read_is_read_half_of_the_time_and_nobody_waits() -> None:
     async def story(world: World) -> None:
         world.ask()
         await world.settle()
         world.now += 0.5
-        world.reads[0].set_result(device())
+        world.reads[0].set_result(device(ALICE))
         await world.settle()
-        world.now = 1000.9
-        assert world.content.fresh
+        world.now = 1000.99
+        assert world.content.use()
+        await world.settle()
+        assert len(world.reads) == 1
         world.now = 1001
+        for _ in range(2):
+            assert world.content.use()
+            await world.settle()
+        assert len(world.reads) == 2
+        world.now = 1001.49
+        assert world.content.use()
+        world.now = 1001.5
+        assert not world.content.use()
         assert not world.content.fresh
 
     run(story)
 
 
-def test_the_largest_device_is_no_older_than_promised() -> None:
+@pytest.mark.parametrize(
+    ("peers", "lasts"), [(1, MAX_AGE), (SMALL, MAX_AGE), (5500, 1.125), (LARGE, 2.0), (20_000, 2.0)]
+)
+def test_content_may_be_as_old_as_the_device_is_large(peers: int, lasts: float) -> None:
     async def story(world: World) -> None:
         world.ask()
         await world.settle()
-        world.now += 1.5
-        world.reads[0].set_result(device())
+        world.reads[0].set_result(device(*(ALICE,) * peers))
         await world.settle()
-        assert world.told == [True]
-        world.now = 1000 + LARGE_MAX_AGE - 0.001
+        world.now = 1000 + lasts - 0.001
         assert world.content.fresh
-        world.now = 1000 + LARGE_MAX_AGE
+        world.now = 1000 + lasts
         assert not world.content.fresh
+
+    run(story)
+
+
+def test_a_large_device_is_renewed_in_time_if_somebody_asks() -> None:
+    async def story(world: World) -> None:
+        world.ask()
+        await world.settle()
+        world.reads[0].set_result(device(*(ALICE,) * LARGE))
+        await world.settle()
+        world.now = 1000.999
+        assert world.content.use()
+        await world.settle()
+        assert len(world.reads) == 1
+        world.now = 1001
+        assert world.content.use()
+        await world.settle()
+        assert len(world.reads) == 2
+        world.reads[1].set_result(device(BOB))
+        await world.settle()
+        assert world.taken[1:] == [device(BOB)]
+        assert world.told == [True]
+
+    run(story)
+
+
+def test_a_renewal_that_hangs_fails_those_who_come_when_what_is_known_is_too_old(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def story(world: World) -> None:
+        world.ask()
+        await world.settle()
+        world.reads[0].set_result(device(*(ALICE,) * LARGE))
+        await world.settle()
+        monkeypatch.setattr(module, "READ_TIMEOUT", 0)
+        world.now = 1001
+        assert world.content.use()
+        overdue = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_later(0.001, overdue.set_result, None)
+        await overdue
+        assert world.content.use()
+        world.now = 1002
+        assert not await world.content.available()
+        world.reads[1].set_result(device(BOB))
+        await world.settle()
+        assert await world.content.available()
+
+    run(story)
+
+
+def test_a_failed_renewal_is_nobodys_trouble_while_what_is_known_is_good(caplog: pytest.LogCaptureFixture) -> None:
+    async def story(world: World) -> None:
+        world.ask()
+        await world.settle()
+        world.reads[0].set_result(device(*(ALICE,) * LARGE))
+        await world.settle()
+        world.now = 1001
+        assert world.content.use()
+        await world.settle()
+        world.reads[1].set_exception(NoSuchDevice("there is no network interface wg0"))
+        await world.settle()
+        assert world.content.use()
+        await world.settle()
+        assert (len(world.reads), world.content.failures, caplog.messages) == (2, 1, [])
+        world.now += MAX_AGE
+        assert world.content.use()
+        await world.settle()
+        world.now = 1002
+        world.ask()
+        world.reads[2].set_exception(NoSuchDevice("there is no network interface wg0"))
+        await world.settle()
+        assert world.told == [True, False]
+        assert caplog.messages == ["answering SERVFAIL: there is no network interface wg0"]
 
     run(story)
 

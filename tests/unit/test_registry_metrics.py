@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import stat
 import subprocess
@@ -58,6 +59,23 @@ def test_a_get_is_answered(tmp_path: Path) -> None:
         assert body == b""
 
     serve(path, story)
+
+
+def test_the_path_is_removed_with_the_socket(tmp_path: Path) -> None:
+    serve(tmp_path / "metrics", lambda: asyncio.sleep(0))
+    assert not (tmp_path / "metrics").exists()
+
+
+def test_a_path_that_may_not_be_removed_is_left_without_a_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def forbidden(_: str) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "unlink", forbidden)
+    serve(tmp_path / "metrics", lambda: asyncio.sleep(0))
+    assert (tmp_path / "metrics").is_socket()
+    assert not caplog.messages
 
 
 def test_the_text_is_of_the_time_of_the_request(tmp_path: Path) -> None:
@@ -162,6 +180,42 @@ def test_a_newcomer_gets_the_place_of_the_oldest(tmp_path: Path) -> None:
     serve(path, story)
 
 
+def test_newcomers_that_come_at_once_displace_one_each(tmp_path: Path) -> None:
+    async def run() -> None:
+        metrics = Metrics(lambda: TEXT)
+        await metrics.serve(bind(tmp_path / "metrics"))
+        sockets = [socket.socket(socket.AF_UNIX) for _ in range(3 * MAX_CLIENTS)]
+        for one in sockets:
+            one.connect(str(tmp_path / "metrics"))
+        left = []
+        for _ in range(10):
+            await asyncio.sleep(0)
+            left.append(len(metrics))
+        assert max(left) == MAX_CLIENTS
+        metrics.close()
+        for one in sockets:
+            one.close()
+
+    asyncio.run(run())
+
+
+def test_the_end_comes_without_a_word_to_a_client_that_is_there(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.socket(socket.AF_UNIX) as client:
+
+        async def run() -> None:
+            metrics = Metrics(lambda: TEXT)
+            await metrics.serve(bind(tmp_path / "metrics"))
+            client.connect(str(tmp_path / "metrics"))
+            while not len(metrics):  # noqa: ASYNC110 - there is no event
+                await asyncio.sleep(0)
+            metrics.close()
+
+        asyncio.run(run())
+    assert not caplog.messages
+
+
 class TestBind:
     def test_only_owner_and_group_may_connect(self, tmp_path: Path) -> None:
         with bind(tmp_path / "metrics"):
@@ -195,7 +249,7 @@ class TestBind:
         assert (tmp_path / "metrics").read_text() == "precious"
 
     def test_a_missing_directory_is_named(self, tmp_path: Path) -> None:
-        with pytest.raises(AddressUnusable, match=f"{tmp_path}/none/metrics: No such file or directory"):
+        with pytest.raises(AddressUnusable, match=f"{tmp_path}/none/metrics: make its directory first"):
             bind(tmp_path / "none" / "metrics")
 
     def test_a_path_that_is_too_long_is_named(self, tmp_path: Path) -> None:

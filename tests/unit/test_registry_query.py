@@ -18,7 +18,17 @@ from dns.rcode import BADVERS, FORMERR, NOTIMP, REFUSED
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wgsd_nm.registry.query import IDLE_TIMEOUT, Edns, Malformed, Query, build_error, is_whole_opt, known_serial, parse
+from wgsd_nm.registry.query import (
+    IDLE_TIMEOUT,
+    Edns,
+    Malformed,
+    Query,
+    build_error,
+    is_whole_opt,
+    known_serial,
+    parse,
+    rcode_of,
+)
 
 NAME = b"\1A\2wg\7Example\3com\0"
 OPT = b"\0\0\x29\x04\xd0\0\0\0\0\0\0"
@@ -152,7 +162,9 @@ def test_an_error_repeats_what_could_be_read() -> None:
     asked.flags = dns.flags.Flag(dns.flags.RD | dns.flags.CD | dns.flags.AA | dns.flags.TC)
     wire = asked.to_wire()
     for rcode in (REFUSED, BADVERS):
-        error = dns.message.from_wire(build_error(wire, rcode, parse(wire)))
+        octets = build_error(wire, rcode, parse(wire))
+        assert rcode_of(octets) == rcode
+        error = dns.message.from_wire(octets)
         assert (error.id, error.rcode(), error.edns, error.opcode()) == (asked.id, rcode, 0, asked.opcode())
         assert error.question[0].name.labels == asked.question[0].name.labels
         assert dns.flags.to_text(error.flags) == "QR RD"

@@ -15,7 +15,7 @@ from tests.unit.registry_objects import ALICE, device
 from tests.unit.scripted_netlink import Script
 from wgsd_nm.core.errors import DeviceError, InvalidValue
 from wgsd_nm.core.model import Device
-from wgsd_nm.registry import reader, snapshot
+from wgsd_nm.registry import privileges, reader, snapshot
 from wgsd_nm.registry.reader import Permitted, Reader, zone_devices
 
 TWO_ZONES = """
@@ -129,6 +129,27 @@ def test_without_a_device_it_does_not_start(capsys: pytest.CaptureFixture[str]) 
     with pytest.raises(SystemExit):
         reader.main([])
     assert "nothing may be read: expected --config FILE or --device DEVICE" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", ["77777", "-5", str(1 << 40)])
+def test_a_descriptor_that_is_no_socket_is_named(capsys: pytest.CaptureFixture[str], number: str) -> None:
+    assert reader.main(["--device", "wg0", f"--descriptor={number}"]) == 1
+    said = f"wgsd-nm-registry-reader: descriptor {number} is no socket: expected an inherited one\n"
+    assert capsys.readouterr().err == said
+
+
+def test_what_it_lacks_to_give_up_its_privileges_is_said(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(*_: int) -> None:
+        raise OSError(1, "Operation not permitted")
+
+    monkeypatch.setattr(privileges, "_prctl", forbidden)
+    ours, theirs = socket.socketpair()
+    with ours:
+        assert reader.main(["--device", "wg0", "--descriptor", str(theirs.detach())]) == 1
+    expected = "wgsd-nm-registry-reader: cannot become an unprivileged process: Operation not permitted\n"
+    assert capsys.readouterr().err == expected
 
 
 def test_without_a_server_it_does_not_start(

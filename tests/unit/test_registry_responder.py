@@ -118,6 +118,7 @@ for name in (ALICE, BROWSE):  # so that there is something for a mutation to fin
         (raw()[:20], FORMERR),
         (raw(counts=(1, 0, 0, 1)) + OPT[:-1], FORMERR),
         (raw(counts=(1, 0, 0, 1)) + OPT + b"\0", FORMERR),
+        (raw(counts=(1, 0, 0, 1)) + OPT[:-1] + b"\1", FORMERR),  # the length of options that are not there
         (raw(counts=(1, 0, 0, 2)) + OPT + OPT, FORMERR),
         (raw(counts=(1, 0, 0, 1)) + OPT[:-2] + b"\0\5\0\x0a\0\2x", FORMERR),
         (raw("nobody.wg.example.com.", counts=(1, 0, 0, 1)) + OPT + b"\0", FORMERR),

@@ -128,7 +128,7 @@ def test_without_a_file_nothing_is_written() -> None:
 
 
 def test_a_file_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=f"state: {tmp_path}/missing/serials cannot be opened: No such file"):
+    with pytest.raises(ConfigError, match=f"state: {tmp_path}/missing/serials cannot be opened: make its directory"):
         Serials.open(tmp_path / "missing" / "serials")
     (tmp_path / "link").symlink_to("/etc/passwd")
     with pytest.raises(ConfigError, match="cannot be opened"):

@@ -17,6 +17,7 @@ from wgsd_nm.core.dnssd import parse_zone
 from wgsd_nm.core.errors import ConfigError, NoSuchDevice, NotPermitted, ReaderLost
 from wgsd_nm.core.model import Device, Endpoint
 from wgsd_nm.registry import service as module
+from wgsd_nm.registry import systemd
 from wgsd_nm.registry.config import Config, Secondary, ZoneConfig
 from wgsd_nm.registry.link import Loss
 from wgsd_nm.registry.notify import Notifier
@@ -187,6 +188,36 @@ def test_a_wrong_configuration_is_one_line(life: Life) -> None:
     life.loads = [ConfigError("zone is wrong")]
     said = life.live(script(answering=signal.SIGHUP, the=signal.SIGTERM))
     assert said[1:] == ["the configuration stays as it was: zone is wrong"]
+
+
+def test_a_reload_during_the_start_does_not_tell_that_it_is_ready(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO)
+    told: list[tuple[str, bool]] = []
+
+    def tell(state: str, *_: str) -> None:
+        told.append((state, any(line.startswith("answering") for line in caplog.messages)))
+        if state == "READY=1":
+            kill(signal.SIGTERM)
+
+    class Slow(Reader):
+        async def fetch(self, _: str) -> Device:
+            kill(signal.SIGHUP)
+            await reloaded.wait()
+            return device(ALICE)
+
+    async def connect() -> Reader:
+        return Slow()
+
+    def load() -> tuple[Config, Keyring]:
+        reloaded.set()
+        return CONFIG, Keyring()
+
+    reloaded = asyncio.Event()
+    monkeypatch.setattr(systemd, "tell", tell)
+    asyncio.run(asyncio.wait_for(run(CONFIG, Keyring(), Equipment((), Serials(), connect, load)), 20))
+    assert told == [("RELOADING=1", False), ("READY=1", True), ("STOPPING=1", True)]
 
 
 def test_without_a_file_there_is_nothing_to_reload(life: Life) -> None:

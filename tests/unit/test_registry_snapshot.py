@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.registry_objects import ALICE, PEERS, device, key
+from tests.unit.registry_objects import ALICE, BOB, PEERS, device, key
 from wgsd_nm.core.errors import DeviceError, InvalidValue, NoSuchDevice, NotPermitted, NotWireGuard
 from wgsd_nm.core.model import Device, Endpoint, IPAddress, IPNetwork, Peer, PublicKey
 from wgsd_nm.registry import snapshot
@@ -102,6 +102,13 @@ def test_requests_name_an_interface(name: bytes) -> None:
 def test_a_reply_to_another_question_is_not_believed(header: str) -> None:
     with pytest.raises(InvalidValue):
         snapshot.parse_reply_header(bytes.fromhex(header), 7)
+
+
+def test_an_encoder_forgets_what_a_peer_was() -> None:
+    encoder = snapshot.Encoder()
+    moved = dataclasses.replace(BOB, endpoint=Endpoint.parse("192.0.2.9:9"))
+    for peers in ((ALICE, BOB), (ALICE, moved), (moved, ALICE), (moved,), (), PEERS, PEERS):
+        assert snapshot.Decoder().decode(encoder.encode(device(*peers))) == device(*peers)
 
 
 def test_a_device_that_is_too_large_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

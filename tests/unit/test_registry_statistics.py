@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from dataclasses import fields
 
-from wgsd_nm.registry.statistics import PREFIX, DeviceState, State, Statistics, ZoneState
+from wgsd_nm.registry.statistics import BADVERS, PREFIX, DeviceState, State, Statistics, ZoneState
 
 STATE = State(
     devices=(DeviceState("wg0", 7, 12, 3, 0.25), DeviceState('w"g\\1', 0, 1, 1, None)),
@@ -99,6 +99,13 @@ def test_the_usual_answers_are_told_before_there_are_any() -> None:
     for rcode in ("NOERROR", "NXDOMAIN", "REFUSED", "SERVFAIL"):
         assert one(samples, "answers_total", rcode=rcode) == 0
     assert not [key for key in samples if "RCODE" in str(key)]
+
+
+def test_a_version_that_is_not_known_has_its_name() -> None:
+    statistics = Statistics()
+    statistics.rcodes[BADVERS] = 2
+    assert one(parse(statistics.prometheus(State())), "answers_total", rcode="BADVERS") == 2
+    assert "answers: BADVERS 2;" in statistics.line(State())
 
 
 def test_notifies_are_counted() -> None:

@@ -273,8 +273,8 @@ class TestBadClients:
             for _ in range(5):
                 before = running.statistics.tcp
                 assert (await running.udp(query(ALICE, "SRV"))).answer
-                # between two turns: what one reading brings, however much there is
-                assert running.statistics.tcp - before < 20 * MAX_QUERY / len(framed(query(ALICE, "A")))
+                # one query in each turn of the event loop, however many were read: many connections may flood
+                assert running.statistics.tcp - before < 20
             (connection,) = running.server.streams._connections  # noqa: SLF001 - what it holds is the subject
             assert len(connection.received) <= 2 * MAX_QUERY
             for task in tasks:

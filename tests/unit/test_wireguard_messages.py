@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from types import FunctionType, ModuleType
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -174,7 +175,7 @@ def test_what_a_program_left_beside_an_address_does_not_count() -> None:
 @settings(deadline=None)
 @given(st.lists(devices, min_size=2, max_size=4))
 def test_what_is_known_of_other_dumps_changes_nothing(dumped: list[Device]) -> None:
-    known: dict[bytes, Peer] = {}
+    known: dict[bytes, tuple[bytes, Peer]] = {}
     for device in [*dumped, *dumped]:
         decoder = messages.DeviceDecoder("wg0", known)
         decoder.add(memoryview(dump(device)))
@@ -191,6 +192,28 @@ def test_a_peer_that_is_as_it_was_is_the_same_object() -> None:
     after.add(memoryview(dump(moved)))
     assert after.device() == moved
     assert after.device().peers[0] is before.device().peers[0]
+
+
+@pytest.mark.parametrize(
+    "now",
+    [
+        {"endpoint": Endpoint.parse("192.0.2.9:9")},
+        {"endpoint": Endpoint.parse("[2001:db8::9]:9")},
+        {"endpoint": None},
+        {"allowed_ips": ()},
+        {"allowed_ips": (IPv6Network("fd09::/64"), IPv4Network("10.9.0.0/16"))},
+        {"latest_handshake": 7},
+        {"tx_bytes": 7, "persistent_keepalive": 7},
+    ],
+)
+def test_a_peer_that_differs_is_made_anew(now: dict[str, Any]) -> None:
+    first, second = SAMPLE.peers
+    changed = replace(SAMPLE, peers=(first, replace(second, **now)))
+    before = messages.DeviceDecoder("wg0")
+    before.add(memoryview(dump(SAMPLE)))
+    after = messages.DeviceDecoder("wg0", before.records)
+    after.add(memoryview(dump(changed)))
+    assert after.device() == changed
 
 
 def test_a_peer_with_a_scope_is_never_known() -> None:

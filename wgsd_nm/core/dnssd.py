@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from ipaddress import IPv6Address, ip_address
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
 import dns.flags
@@ -23,7 +23,7 @@ from dns.rdataclass import IN
 from dns.rdatatype import AAAA, CNAME, SOA, SRV, TXT, A, RdataType
 
 from wgsd_nm.core.errors import BadAnswer, InvalidValue, NoEndpoint, NoSuchPeer, RegistryRefused
-from wgsd_nm.core.model import KEY_LENGTH, Advertisement, Endpoint, IPAddress, PublicKey, shown
+from wgsd_nm.core.model import KEY_LENGTH, Advertisement, Endpoint, IPAddress, PublicKey, shown, unmapped
 
 if TYPE_CHECKING:
     from dns.message import Message
@@ -223,8 +223,7 @@ def advertised(
         raise BadAnswer(f"the registry answered for another key than {key}: its TXT record says {shown(known['pub'])}")
     endpoints: list[Endpoint] = []
     for address, port in candidates:
-        if isinstance(address, IPv6Address):
-            address = address.ipv4_mapped or address
+        address = unmapped(address)
         if port and not address.is_unspecified and len(endpoints) < MAX_ENDPOINTS:
             endpoint = Endpoint(address, port)
             if endpoint not in endpoints:

@@ -94,6 +94,11 @@ class Endpoint:
         return f"[{self.address}]:{self.port}" if self.address.version == 6 else f"{self.address}:{self.port}"
 
 
+def unmapped(address: IPAddress) -> IPAddress:
+    """An IPv4-mapped address (RFC 4291 section 2.5.5.2) as the IPv4 address that it stands for."""
+    return address.ipv4_mapped or address if isinstance(address, IPv6Address) else address
+
+
 def endpoint_text(endpoint: Endpoint | None) -> str:
     """As the bus shows it: "" for none."""
     return "" if endpoint is None else str(endpoint)

@@ -17,7 +17,7 @@ from wgsd_nm.bus import names
 from wgsd_nm.bus.connection import Caller, Handler, Interface, Method
 from wgsd_nm.bus.wire import change_from_wire, peer_to_wire
 from wgsd_nm.core.errors import InvalidValue, WgsdError
-from wgsd_nm.core.model import ChangeResult, Device, Endpoint, EndpointChange, PublicKey, parse_interface
+from wgsd_nm.core.model import ChangeResult, Device, Endpoint, EndpointChange, PublicKey, parse_interface, unmapped
 from wgsd_nm.helper.authorization import Authorization
 
 MAX_CHANGES: Final = 10_000
@@ -126,7 +126,7 @@ def require_usable(endpoint: Endpoint | None) -> None:
     """Raises InvalidValue for an endpoint that no peer can have; the kernel would take it silently."""
     if endpoint is None:
         return
-    address = getattr(endpoint.address, "ipv4_mapped", None) or endpoint.address
+    address = unmapped(endpoint.address)
     if address.is_unspecified or address.is_loopback or address.is_multicast:
         kind = "the unspecified" if address.is_unspecified else "a loopback" if address.is_loopback else "a multicast"
         raise InvalidValue(f"{endpoint} cannot be a peer's endpoint: {endpoint.address} is {kind} address")

@@ -12,7 +12,6 @@ import asyncio
 import dataclasses
 import logging
 import os
-import pwd
 import signal
 import socket
 import subprocess
@@ -20,7 +19,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from wgsd_nm.core.errors import ConfigError, NotPermitted, WgsdError
+from wgsd_nm import __version__
+from wgsd_nm.core.errors import ConfigError, ReaderLost, WgsdError
 from wgsd_nm.registry import config, metrics, privileges, service, sockets, systemd
 from wgsd_nm.registry.config import Config
 from wgsd_nm.registry.link import LastingLink, Link
@@ -53,8 +53,9 @@ def main(argv: Sequence[str] | None = None, reader: Sequence[str] = READER) -> i
 
     def load() -> tuple[Config, Keyring]:
         settings = _configuration(options)
-        if passed:  # they are where it listens, whatever it says
-            settings = dataclasses.replace(settings, listen=tuple(listener.address for listener in listeners))
+        if passed:  # that is where it listens; what the file names tells clients where that is
+            listen = (*(listener.address for listener in listeners), *settings.listen)
+            settings = dataclasses.replace(settings, listen=listen)
         return settings, Keyring.load(settings.keys.values())
 
     listeners: Sequence[Listener] = ()
@@ -75,7 +76,7 @@ def main(argv: Sequence[str] | None = None, reader: Sequence[str] = READER) -> i
         _serve(options, given, listeners, reader, None if options.config is None else load)
     except WgsdError as error:
         _log.error("%s", error)
-        return 1
+        return 2 if isinstance(error, ConfigError) else 1
     return 0
 
 
@@ -109,6 +110,7 @@ def command_line() -> argparse.ArgumentParser:
         type=Path,
         help="the Unix socket of a reader that systemd starts; else this starts one, which needs root",
     )
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     parser.add_argument("--check", action="store_true", help="only say what is wrong with the configuration")
     return parser
 
@@ -128,7 +130,7 @@ def _check(options: argparse.Namespace) -> int:
     if wrong:
         return 2
     zones = ", ".join(f"{zone.text} over {zone.device}" for zone in settings.zones)
-    _log.info("%s, as %s: nothing is wrong with the configuration", zones, settings.user)
+    _log.info("%s: nothing is wrong with the configuration", zones)
     return 0
 
 
@@ -152,6 +154,9 @@ def _configuration(options: argparse.Namespace) -> Config:
     if options.config is not None:
         try:
             file = config.parse_toml(options.config.read_text(), str(options.config))
+        except PermissionError as error:
+            who = privileges.present()
+            raise ConfigError(f"{options.config} cannot be read: let the user {who} read it") from error
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(
                 f"{options.config} cannot be read: {getattr(error, 'strerror', 'it is not UTF-8')}"
@@ -173,7 +178,7 @@ def _serve(
     statistics = None if settings.metrics is None else metrics.bind(settings.metrics)
 
     def run(connect: service.Connect) -> None:
-        _drop_privileges(user)
+        privileges.drop(user)
         asyncio.run(service.run(settings, keys, service.Equipment(listeners, serials, connect, load, statistics)))
 
     if options.reader is not None:
@@ -191,25 +196,26 @@ def _serials(settings: Config) -> Serials:
     return Serials.open(Path(directory, SERIALS)) if directory else Serials()
 
 
-def _drop_privileges(user: pwd.struct_passwd) -> None:
-    try:
-        privileges.drop(user)
-    except OSError as error:
-        raise NotPermitted(f"cannot become an unprivileged process: {error.strerror}") from error
-
-
 class _Reader:
     """The reader's process, for as long as the context lasts. Entering gives the socket to it."""
 
     def __init__(self, command: Sequence[str], options: argparse.Namespace, settings: Config) -> None:
+        """Raises ReaderLost."""
         ours, theirs = socket.socketpair()
         devices = (word for zone in settings.zones for word in ("--device", zone.device))
         files = () if options.config is None else ("--config", str(options.config))
         with theirs:
             arguments = (*devices, *files, "--descriptor", str(theirs.fileno()), "--user", settings.user)
-            self._process = subprocess.Popen(
-                (*command, *arguments), pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-            )
+            try:
+                self._process = subprocess.Popen(
+                    (*command, *arguments),
+                    pass_fds=(theirs.fileno(),),
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                )
+            except OSError as error:
+                ours.close()
+                raise ReaderLost(f"the registry's reader, {command[0]}, cannot be started: {error.strerror}") from error
         self._connection = ours
 
     def __enter__(self) -> socket.socket:
@@ -220,8 +226,14 @@ class _Reader:
         try:
             self._process.wait(READER_EXIT_TIMEOUT)
         except subprocess.TimeoutExpired:
+            self._end()
+
+    def _end(self) -> None:
+        try:
             self._process.kill()
-            self._process.wait()
+        except PermissionError:
+            return  # it is root still, so it has not begun, and ends when it does: nobody is there any more
+        self._process.wait()
 
 
 if __name__ == "__main__":

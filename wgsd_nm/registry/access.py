@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
-from wgsd_nm.core.model import IPAddress, IPNetwork
+from wgsd_nm.core.model import IPAddress, IPNetwork, Peer, unmapped
+from wgsd_nm.registry.addresses import is_default_route
 from wgsd_nm.registry.zone import Zone
 
 LOOPBACK = 1
@@ -128,10 +129,7 @@ class RateLimit:
 
 def parse_source(text: str) -> IPAddress:
     """A packet's source as its socket names it; IPv4-mapped is IPv4. Raises ValueError."""
-    address = ip_address(text)
-    if isinstance(address, IPv6Address):
-        return address.ipv4_mapped or address
-    return address
+    return unmapped(ip_address(text))
 
 
 def network_of(source: str) -> str | bytes:
@@ -140,6 +138,20 @@ def network_of(source: str) -> str | bytes:
         return source.rpartition(".")[0]
     address = parse_source(source)
     return str(address).rpartition(".")[0] if address.version == 4 else address.packed[:7]
+
+
+def overlap(networks: Iterable[IPNetwork], peers: Iterable[Peer]) -> tuple[IPNetwork, IPNetwork] | None:
+    """The first of these networks with addresses of the tunnel, and the allowed IPs that are so; None if there is none.
+
+    Granted to all interfaces, these are no longer proven by theirs. A full tunnel's allowed IPs are not meant.
+    """
+    tunnel = [allowed for peer in peers for allowed in peer.allowed_ips if not is_default_route(allowed)]
+    for network in networks:
+        if not is_default_route(network):  # that one lets everybody in, which is said of it at once
+            for allowed in tunnel:
+                if network.version == allowed.version and network.overlaps(allowed):
+                    return network, allowed
+    return None
 
 
 def _contains(networks: Iterable[IPNetwork], address: IPAddress) -> bool:

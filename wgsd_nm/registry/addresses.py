@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Final
 
 from wgsd_nm.core.errors import InvalidValue
-from wgsd_nm.core.model import Endpoint, IPAddress, IPNetwork, shown
+from wgsd_nm.core.model import Endpoint, IPAddress, IPNetwork, shown, unmapped
 
 DNS_PORT: Final = 53
 
@@ -21,6 +21,11 @@ _NOT_PUBLIC: Final[tuple[IPNetwork, ...]] = (
 def is_public(network: IPNetwork) -> bool:
     """Whether its addresses may come out of the Internet (RFC 6890)."""
     return not any(network.version == known.version and network.subnet_of(known) for known in _NOT_PUBLIC)  # type: ignore[arg-type]  # equal versions
+
+
+def is_default_route(network: IPNetwork) -> bool:
+    """Whether it is the whole Internet or half of it, as the allowed IPs of a full tunnel are (wg-quick(8))."""
+    return network.prefixlen <= 1
 
 
 def parse_listen(text: str) -> Endpoint:
@@ -48,9 +53,7 @@ def parse_address(text: str) -> tuple[IPAddress, int | None]:
         raise InvalidValue(
             f"{shown(text)} is not an address with or without a port: expected one like 10.0.0.2 or [fd00::2]:53"
         ) from None
-    if isinstance(address, IPv6Address):
-        address = address.ipv4_mapped or address
-    return address, port
+    return unmapped(address), port
 
 
 def _split(text: str) -> tuple[IPAddress, int | None]:

@@ -15,7 +15,7 @@ from functools import partial
 from ipaddress import ip_network
 
 from wgsd_nm.core.model import Device, IPAddress, IPNetwork
-from wgsd_nm.registry.access import Access, Grant
+from wgsd_nm.registry.access import Access, Grant, overlap
 from wgsd_nm.registry.config import Config, ZoneConfig
 from wgsd_nm.registry.content import Content
 from wgsd_nm.registry.notify import Notifier
@@ -73,12 +73,15 @@ class Assembly:
 class Feed:
     """Takes what is read of one device to the zones that are published from it."""
 
-    def __init__(self, zones: Sequence[tuple[Publication, Zone]], surroundings: Surroundings) -> None:
-        self._zones = tuple(zones)
+    def __init__(self, zones: Sequence[tuple[ZoneConfig, Zone]], surroundings: Surroundings) -> None:
+        self._zones = tuple((Publication(config, surroundings.own), zone) for config, zone in zones)
+        self._unchecked = [config for config, _ in zones]
         self._surroundings = surroundings
         self._troubles = [""] * len(self._zones)
 
     def take(self, device: Device) -> None:
+        while self._unchecked:
+            _warn_of_overlap(self._unchecked.pop(), device)
         now = int(self._surroundings.epoch())
         for number, (publication, zone) in enumerate(self._zones):
             before = zone.serial
@@ -95,6 +98,17 @@ class Feed:
             _log.warning("%s: %s", zone.name, trouble)
         else:
             _log.info("%s: the registry's own record is published now", zone.name)
+
+
+def _warn_of_overlap(zone: ZoneConfig, device: Device) -> None:
+    found = overlap(zone.allow, device.peers)
+    if found is not None:
+        network, allowed = found
+        _log.warning(
+            'zone."%s".allow: %s and the allowed IPs %s overlap: whoever forges their addresses may ask by any '
+            "interface; peers may ask anyway, by %s, so name other networks only",
+            *(zone.text, network, allowed, device.interface),
+        )
 
 
 def assemble(config: Config, keys: Keyring, around: Surroundings, before: Assembly | None = None) -> Assembly:
@@ -119,7 +133,7 @@ def _publish(
     if [(one.config, one.addresses) for one in known] == [(zone, addresses) for zone in zones]:
         return known
     made = [_zone(zone, addresses, around, known) for zone in zones]
-    feed = Feed([(Publication(config, around.own), zone) for config, zone in zip(zones, made, strict=True)], around)
+    feed = Feed(list(zip(zones, made, strict=True)), around)
     content = Content(device, around.fetch, feed.take)
     return [Published(config, addresses, zone, content) for config, zone in zip(zones, made, strict=True)]
 

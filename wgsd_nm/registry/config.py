@@ -31,6 +31,7 @@ secret-file = "/etc/wgsd-nm/knot.key"
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -237,12 +238,18 @@ def _keys(setting: Setting) -> dict[dns.name.Name, KeyConfig]:
         name = _named(entry, text, _key_name)
         if name in keys:
             raise entry.wrong("this key is there already: expected it once, in whatever case")
-        given = entry.table(KEY_KEYS)
+        given = _table(entry, text, KEY_KEYS)
         algorithm = given["algorithm"].value if given["algorithm"].given else ALGORITHMS[0]
         if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
             raise given["algorithm"].expected(f"one of {', '.join(ALGORITHMS)}")
-        keys[name] = KeyConfig(name, algorithm, given["secret-file"].path("/etc/wgsd-nm/knot.key"))
+        keys[name] = KeyConfig(name, algorithm, _secret_file(given["secret-file"]))
     return keys
+
+
+def _secret_file(setting: Setting) -> Path:
+    if isinstance(setting.value, str) and not setting.value.startswith("/"):  # it may be the secret: it is not shown
+        raise setting.wrong('expected an absolute path, like "/etc/wgsd-nm/knot.key", of a file that has the secret')
+    return setting.path("/etc/wgsd-nm/knot.key")
 
 
 def _key_name(text: str) -> dns.name.Name:
@@ -267,7 +274,7 @@ def _zones(setting: Setting, keys: Collection[dns.name.Name]) -> tuple[ZoneConfi
             if name.is_subdomain(other) or other.is_subdomain(name):
                 inner, outer = sorted((name.to_text(True), other.to_text(True)), key=len, reverse=True)
                 raise entry.wrong(f"the zone {outer} would deny {inner} inside it: expected zones beside each other")
-        zones[name] = _zone(name, entry.table(ZONE_KEYS), keys)
+        zones[name] = _zone(name, _table(entry, text, ZONE_KEYS), keys)
     return tuple(zones.values())
 
 
@@ -366,6 +373,19 @@ def _key_of(setting: Setting, keys: Collection[dns.name.Name]) -> dns.name.Name:
     if name not in keys:
         raise setting.wrong(f'there is no such key: expected a table [key."{name.to_text(True)}"] with secret-file')
     return name
+
+
+def _table(entry: Setting, text: str, known: Collection[str]) -> dict[str, Setting]:
+    """The values of a table whose own key is a domain name. Raises ConfigError."""
+    labels, inside = [text], entry.value
+    while isinstance(inside, dict) and not any(key in known for key in inside):
+        label, inside = next(iter(inside.items()), ("", None))
+        if isinstance(inside, dict):
+            labels.append(label)
+    if len(labels) > 1 and "." not in text:
+        kind, name = entry.key.partition(".")[0], json.dumps(".".join(labels))
+        raise entry.wrong(f"a name with dots has to be in quotes: expected [{kind}.{name}]")
+    return entry.table(known)
 
 
 def _named(entry: Setting, text: str, parse: Callable[[str], dns.name.Name]) -> dns.name.Name:

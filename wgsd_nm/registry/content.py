@@ -2,7 +2,8 @@
 """A device's content, as fresh as queries need it. Knows neither packets nor zones, nor where devices come from.
 
 The device is read when somebody waits for it and what is known is too old, one read at a time; when nobody asks,
-nothing is read.
+nothing is read. A large device takes long to read: what is known of it may be older, and is renewed while it is still
+good, so that nobody waits as long as somebody asks.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from wgsd_nm.core.model import Device
 
 MAX_AGE = 0.25
 """Seconds since the read began after which content is too old to answer with: four reads a second at the most."""
-MAX_SHARE = 0.5
-"""A device so large that a read takes longer than this share of MAX_AGE is read less often: this share of the time."""
+SMALL, LARGE = 1000, 10_000
+"""Peers up to which MAX_AGE holds, and those from which LARGE_MAX_AGE does; in between it grows with their number."""
 LARGE_MAX_AGE = 2.0
-"""Seconds; MAX_AGE of the largest device, whatever its reads take."""
+"""Seconds."""
+MAX_SHARE = 0.5
+"""Reads that take long take no more than this share of the time, and content is as old as that makes it."""
 READ_TIMEOUT = 2.0
 """Seconds after which those who wait are told that there is no content. The read itself goes on."""
 MAX_WAITING = 4096
@@ -33,7 +36,7 @@ Waiter = Callable[[bool], None]
 
 
 class Content:
-    """Keeps what depends on one device; to be used while `fresh`, or when a waiter is told so.
+    """Keeps what depends on one device; to be used when `use()` or a waiter is told so.
 
     `take` is what each device read is given to. `reads` and `failures` count, `peers` are the last device's.
     """
@@ -53,7 +56,7 @@ class Content:
         self._fetch = fetch
         self._clock = clock
         self._began: float | None = None
-        self._fresh_until = self._failed_until = float("-inf")
+        self._fresh_until = self._due = self._failed_until = float("-inf")
         self._waiting: list[Waiter] = []
         self._reading: asyncio.Task[None] | None = None
         self._trouble = ""
@@ -63,6 +66,15 @@ class Content:
     def fresh(self) -> bool:
         """Whether the content may be used now."""
         return self._clock() < self._fresh_until
+
+    def use(self) -> bool:
+        """Whether the content may be used now. As somebody uses it, it is renewed before it is too old."""
+        now = self._clock()
+        if now >= self._fresh_until:
+            return False
+        if now >= self._due:
+            self._begin()
+        return True
 
     @property
     def age(self) -> float | None:
@@ -82,8 +94,7 @@ class Content:
             told(False)
         else:
             self._waiting.append(told)
-            if self._reading is None:
-                self._reading = asyncio.get_running_loop().create_task(self._read())
+            self._begin()
 
     async def available(self) -> bool:
         """As wait()."""
@@ -97,6 +108,10 @@ class Content:
 
         self.wait(told)
         return await future
+
+    def _begin(self) -> None:
+        if self._reading is None:
+            self._reading = asyncio.get_running_loop().create_task(self._read())
 
     async def _read(self) -> None:
         began = self._clock()
@@ -118,8 +133,14 @@ class Content:
             self._tell(False)  # those who are left where the read was cancelled
 
     def _succeed(self, device: Device, began: float) -> None:
-        lasts = min(max(MAX_AGE, (self._clock() - began) / MAX_SHARE), LARGE_MAX_AGE)
+        took = self._clock() - began
+        period = max(MAX_AGE, took / MAX_SHARE)
+        size = min(max(len(device.peers) - SMALL, 0) / (LARGE - SMALL), 1)
+        lasts = MAX_AGE + size * (LARGE_MAX_AGE - MAX_AGE)
+        if period > MAX_AGE:
+            lasts = max(lasts, period + took)
         self._began = began
+        self._due = began + max(period, lasts / 2)
         self._fresh_until = began + lasts
         self._failed_until = float("-inf")
         self.peers = len(device.peers)
@@ -135,10 +156,13 @@ class Content:
     def _fail(self, trouble: str, until: float) -> None:
         if not self._overdue:  # a read fails once
             self.failures += 1
+        self._failed_until = until
+        if self.fresh:
+            self._due = self._clock() + MAX_AGE  # what is known does for now
+            return
         if trouble != self._trouble:
             self._trouble = trouble
             _log.error("answering SERVFAIL: %s", trouble)
-        self._failed_until = until
         self._tell(False)
 
     def _tell(self, fresh: bool) -> None:

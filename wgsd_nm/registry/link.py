@@ -147,7 +147,7 @@ class LastingLink:
     """A link to the reader behind a socket's path, made when it is needed and made anew when it is lost.
 
     A query that runs into a reader's end is asked once more at once. When that fails, too, calls fail without a try
-    until a pause is over, which grows from RETRY_FIRST to RETRY_MOST.
+    and for the same reason until a pause is over, which grows from RETRY_FIRST to RETRY_MOST.
     """
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
@@ -162,6 +162,7 @@ class LastingLink:
         self._missed = False
         self._failures = 0
         self._not_before = float("-inf")
+        self._loss: Loss = ReaderLost(f"there is no reader at {path}")
 
     @classmethod
     async def to(cls, path: Path) -> LastingLink:
@@ -174,13 +175,13 @@ class LastingLink:
         link = await self._connected()
         try:
             device = await link.fetch(interface)
-        except ReaderLost:
+        except ReaderLost as loss:
             if is_new:
-                self._pause()
+                self._pause(loss)
                 raise
             return await self.fetch(interface)
-        except NotPermitted:
-            self._pause()
+        except NotPermitted as loss:
+            self._pause(loss)
             raise
         self._failures = 0
         if self._missed:
@@ -196,19 +197,19 @@ class LastingLink:
             self.reader.close()
 
     async def _connected(self) -> Link:
-        """Raises ReaderLost."""
+        """Raises Loss."""
         async with self._connecting:
             if self.reader is not None and not self.reader.lost.done():
                 return self.reader
             if self._clock() < self._not_before:
-                raise ReaderLost(f"there is no reader at {self._path} at present")
+                raise _again(self._loss)
             try:
                 async with asyncio.timeout(CONNECT_TIMEOUT):
                     _, self.reader = await self._loop.create_unix_connection(Link, str(self._path))
             except OSError as error:  # TimeoutError is one
                 lost = ReaderLost(f"there is no reader at {self._path}: {_reason(error)}")
                 self._miss(lost)
-                self._pause()
+                self._pause(lost)
                 raise lost from error
             self.reader.lost.add_done_callback(lambda lost: self._miss(lost.result()))
             return self.reader
@@ -218,7 +219,8 @@ class LastingLink:
             self._missed = True
             _log.warning("%s: the next query calls another one", loss)
 
-    def _pause(self) -> None:
+    def _pause(self, loss: Loss) -> None:
+        self._loss = loss
         self._not_before = self._clock() + min(RETRY_FIRST * 2**self._failures, RETRY_MOST)
         self._failures += 1
 

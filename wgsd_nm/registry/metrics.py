@@ -7,6 +7,7 @@ Knows nothing of what the text says.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 from collections.abc import Callable
@@ -35,6 +36,8 @@ def bind(path: Path) -> socket.socket:
     except OSError as error:
         bound.close()
         reason = os.strerror(error.errno) if error.errno else str(error)
+        if isinstance(error, FileNotFoundError):
+            reason = "make its directory first"
         raise AddressUnusable(f"the metrics' socket cannot be made at {path}: {reason}") from error
     return bound
 
@@ -58,21 +61,33 @@ class Metrics:
     def __init__(self, render: Callable[[], str]) -> None:
         self._render = render
         self._server: asyncio.Server | None = None
+        self._path = Path()
         self._clients: dict[asyncio.StreamWriter, None] = {}
+
+    def __len__(self) -> int:
+        """How many clients there are."""
+        return len(self._clients)
 
     async def serve(self, bound: socket.socket) -> None:
         """Begin to answer. Takes the socket over."""
-        self._server = await asyncio.start_unix_server(self._converse, sock=bound, limit=MAX_REQUEST)
+        self._path = Path(bound.getsockname())
+        # Not start_unix_server(): from Python 3.13 on it complains of a path that it may not remove.
+        self._server = await asyncio.start_server(self._converse, sock=bound, limit=MAX_REQUEST)
 
     def close(self) -> None:
+        """Stop answering. The path is removed where this process may."""
         if self._server is not None:
+            with contextlib.suppress(OSError):
+                self._path.unlink()
             self._server.close()
         for writer in self._clients:
             writer.transport.abort()
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if len(self._clients) >= MAX_CLIENTS:
-            next(iter(self._clients)).transport.abort()
+            oldest = next(iter(self._clients))
+            del self._clients[oldest]
+            oldest.transport.abort()
         self._clients[writer] = None
         try:
             async with asyncio.timeout(TIMEOUT):
@@ -82,6 +97,8 @@ class Metrics:
                 await writer.wait_closed()
         except (OSError, EOFError, asyncio.LimitOverrunError):
             pass  # the client has left, is too slow, or sends what is no request
+        except asyncio.CancelledError:
+            pass  # the end of the event loop, of which StreamReaderProtocol would log a traceback
         finally:
             self._clients.pop(writer, None)
             writer.transport.abort()

@@ -11,7 +11,7 @@ import os
 import pwd
 from pathlib import Path
 
-from wgsd_nm.core.errors import InvalidValue
+from wgsd_nm.core.errors import InvalidValue, NotPermitted
 from wgsd_nm.core.model import shown
 
 CAP_NET_ADMIN = 12  # linux/capability.h
@@ -47,12 +47,28 @@ def parse_user(name: str) -> pwd.struct_passwd:
     return account
 
 
+def present() -> str:
+    """The name of the user that this process runs as, or its number where it has none."""
+    number = os.geteuid()
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
+
+
 def drop(user: pwd.struct_passwd, *, keep: frozenset[int] = frozenset()) -> None:
-    """Become `user` with no capability but `keep`, and no way to gain one again. Raises OSError.
+    """Become `user` with no capability but `keep`, and no way to gain one again. Raises NotPermitted.
 
     A process that does not run as root stays the user that it is; it cannot keep what it does not have. One that
     systemd confined already needs no system call for it that the confinement forbids.
     """
+    try:
+        _drop(user, keep)
+    except OSError as error:
+        raise NotPermitted(f"cannot become an unprivileged process: {error.strerror}") from error
+
+
+def _drop(user: pwd.struct_passwd, keep: frozenset[int]) -> None:
     kept = keep & _permitted()
     if _CAP_SETPCAP in _permitted():
         for capability in range(int(Path("/proc/sys/kernel/cap_last_cap").read_text()) + 1):

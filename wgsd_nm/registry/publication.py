@@ -9,10 +9,9 @@ from operator import is_not
 
 from wgsd_nm.core.errors import InvalidValue
 from wgsd_nm.core.model import KEY_LENGTH, Device, Endpoint, IPAddress, IPNetwork, Peer, PublicKey
+from wgsd_nm.registry.addresses import is_default_route
 from wgsd_nm.registry.config import Selection, SelfConfig, ZoneConfig
 
-MAX_DEFAULT_ROUTE = 1
-"""The longest prefix of a network that stands for the whole Internet or half of it."""
 _MICROSECONDS = 1_000_000
 
 
@@ -156,5 +155,5 @@ class _Screen:
         return found
 
     def _is_in(self, network: IPNetwork) -> bool:
-        """A default route, whole or in halves, is a full tunnel's, around which its own packets go (wg-quick(8))."""
-        return network.prefixlen > MAX_DEFAULT_ROUTE and self._address in network
+        """A full tunnel has every address in it, and its own packets go around it."""
+        return not is_default_route(network) and self._address in network

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from dns.rcode import Rcode
+from dns.rcode import BADVERS, NOERROR, Rcode
 from dns.rdataclass import ANY
 from dns.rdatatype import OPT, SOA, TSIG
 
@@ -39,6 +39,9 @@ ONE_QUESTION_AND_OPT = b"\0\1\0\0\0\0\0\1"
 OPT_START = b"\0\0\x29"
 OPT_LENGTH = 11
 """Octets of an OPT record without options."""
+OPT_RDLENGTH = 9
+NO_OPTIONS = b"\0\0"
+"""Where the length of the options is, and what it is then."""
 
 _KEEPALIVE = 11  # the option's code
 _OPT = struct.Struct("!BHHBBHH")
@@ -123,10 +126,15 @@ def build_error(message: bytes, rcode: Rcode, asked: Query | None = None, *, dat
     )
 
 
+def rcode_of(answer: bytes) -> int:
+    """The RCODE of an answer of ours. The header's part of BADVERS is 0 (RFC 6891 section 6.1.3), but has no AA."""
+    return answer[3] & 0xF or (NOERROR if answer[2] & AA else BADVERS)
+
+
 def is_whole_opt(message: bytes, at: int) -> bool:
     """Whether the OPT record that begins here, with options, is all that follows."""
     data = at + OPT_LENGTH
-    if len(message) != data + int.from_bytes(message[data - 2 : data]):
+    if len(message) != data + int.from_bytes(message[at + OPT_RDLENGTH : data]):
         return False
     try:
         _parse_options(message, data, len(message))

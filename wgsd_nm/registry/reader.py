@@ -8,6 +8,7 @@ CAP_NET_ADMIN and nothing else, answers only for the devices that root named, an
 from __future__ import annotations
 
 import argparse
+import gc
 import signal
 import socket
 import sys
@@ -16,12 +17,16 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from wgsd_nm.core.errors import DeviceError, InvalidValue
+from wgsd_nm import __version__
+from wgsd_nm.core.errors import DeviceError, InvalidValue, WgsdError
 from wgsd_nm.core.model import Device, parse_interface
 from wgsd_nm.registry import privileges, snapshot, systemd
 from wgsd_nm.wireguard import WireGuard
 
 PROGRAM = "wgsd-nm-registry-reader"
+
+GARBAGE = 100_000
+"""Objects made before cycles among them are sought: a first reading of 10,000 peers makes as many, and no cycle."""
 
 
 class Netlink(Protocol):
@@ -52,7 +57,9 @@ class Permitted:
         if interface in self._named or interface in self._of_zones:
             return
         if self._file is None:
-            raise DeviceError(f"the reader may not read {interface}: it was started for {', '.join(self._named)}")
+            raise DeviceError(
+                f"the reader may not read {interface}: it was started for {', '.join(sorted(self._named))}"
+            )
         try:
             self._of_zones = zone_devices(self._file.read_text())
         except (OSError, ValueError) as error:
@@ -83,15 +90,21 @@ class Reader:
         self._permitted = permitted
         self._connect = connect
         self._netlink: Netlink | None = None
+        self._encoders: dict[str, snapshot.Encoder] = {}
 
     def serve(self, server: socket.socket) -> None:
         """Answer until the other end is closed. Raises InvalidValue where it does not speak our language."""
         while question := _receive(server, snapshot.REQUEST_LENGTH):
             sequence, interface = snapshot.parse_request(question)
             try:
-                server.sendall(snapshot.reply(sequence, self._outcome(interface)))
+                server.sendall(self._reply(sequence, self._outcome(interface)))
             except (BrokenPipeError, ConnectionResetError):
                 return
+
+    def _reply(self, sequence: int, outcome: Device | DeviceError) -> bytes:
+        if isinstance(outcome, DeviceError):
+            return snapshot.reply(sequence, outcome)
+        return snapshot.reply(sequence, outcome, self._encoders.setdefault(outcome.interface, snapshot.Encoder()))
 
     def _outcome(self, interface: str) -> Device | DeviceError:
         try:
@@ -150,18 +163,21 @@ def main(argv: Sequence[str] | None = None, connect: Callable[[], Netlink] = Wir
         "--descriptor", metavar="NUMBER", type=int, help="the socket to the server, inherited; else systemd passes it"
     )
     parser.add_argument("--user", metavar="USER", default="nobody", help="whom to run as when started by root (nobody)")
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     options = parser.parse_args(argv)
     if options.config is None and not options.device:
         parser.error("nothing may be read: expected --config FILE or --device DEVICE")
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to both; the server's end of the socket ends this one
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # of a terminal; the file is read again when there is need
+    gc.freeze()
+    gc.set_threshold(GARBAGE)
     try:
         with _server(options.descriptor) as server:
             user = privileges.parse_user(options.user)
             privileges.drop(user, keep=frozenset({privileges.CAP_NET_ADMIN}))
             Reader(Permitted(options.device, options.config), connect).serve(server)
-    except (OSError, InvalidValue) as error:
+    except (OSError, WgsdError) as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return 1
     return 0
@@ -175,9 +191,12 @@ def _interface(text: str) -> str:
 
 
 def _server(descriptor: int | None) -> socket.socket:
-    """Raises InvalidValue, OSError."""
+    """Raises InvalidValue."""
     if descriptor is not None:
-        return socket.socket(fileno=descriptor)
+        try:
+            return socket.socket(fileno=descriptor)
+        except (OSError, OverflowError, ValueError):
+            raise InvalidValue(f"descriptor {descriptor} is no socket: expected an inherited one") from None
     passed = systemd.passed_sockets()
     if len(passed) != 1:
         raise InvalidValue("there is no server to read for: expected --descriptor, or one connection from systemd")

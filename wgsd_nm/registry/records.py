@@ -5,12 +5,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
-from ipaddress import IPv6Address
 
 from dns.rdataclass import IN
 from dns.rdatatype import AAAA, HINFO, SOA, SRV, A, RdataType
 
-from wgsd_nm.core.model import Endpoint, IPAddress, IPNetwork, Peer
+from wgsd_nm.core.model import Endpoint, IPNetwork, Peer, unmapped
 
 PEER_TTL = 0
 """Seconds; what wgsd's clients saw."""
@@ -63,11 +62,6 @@ def service(owner: bytes, target: bytes, port: int) -> bytes:
 def minimal(owner: bytes) -> bytes:
     """The record that answers a question for ANY (RFC 8482 section 4.2)."""
     return record(owner, HINFO, ZONE_TTL, _HINFO_RFC8482)
-
-
-def unmapped(address: IPAddress) -> IPAddress:
-    """An IPv4-mapped address as IPv4."""
-    return address.ipv4_mapped or address if isinstance(address, IPv6Address) else address
 
 
 def address_data(endpoint: Endpoint) -> tuple[RdataType, bytes]:

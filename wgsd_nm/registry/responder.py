@@ -25,10 +25,12 @@ from wgsd_nm.registry.query import (
     MAX_MESSAGE,
     MAX_NAME,
     MIN_DATAGRAM,
+    NO_OPTIONS,
     ONE_QUESTION,
     ONE_QUESTION_AND_OPT,
     OPCODE,
     OPT_LENGTH,
+    OPT_RDLENGTH,
     OPT_START,
     QR,
     RD,
@@ -91,7 +93,8 @@ class Responder:
         # and lower() on the whole question cannot hit what was not asked for: stored names have labels below 64 octets
         # and no zero octets, and stored types no octet that lower() makes (97 to 122).
         end = query.find(b"\0", HEADER) + 5
-        question = query[HEADER:end].lower()
+        asked = query[HEADER:end]
+        question = asked.lower()
         for zone in zones:
             known = zone.rendered.get(question)
             if known is not None:
@@ -107,13 +110,13 @@ class Responder:
         if counts == ONE_QUESTION_AND_OPT:
             if (
                 query[end : end + 3] == OPT_START
-                and (len(query) == end + OPT_LENGTH or is_whole_opt(query, end))
+                and (query[end + OPT_RDLENGTH :] == NO_OPTIONS or is_whole_opt(query, end))
                 and not query[end + 6]
             ):
                 opt = _OPT_DO if query[end + 7] & DO else _OPT
-                return query[:2] + _ANSWER[flags] + known.header_with_opt + query[HEADER:end] + known.records + opt
+                return b"".join((query[:2], _ANSWER[flags], known.header_with_opt, asked, known.records, opt))
         elif counts == ONE_QUESTION and len(query) == end:
-            return query[:2] + _ANSWER[flags] + known.header + query[HEADER:end] + known.records
+            return b"".join((query[:2], _ANSWER[flags], known.header, asked, known.records))
         return None
 
     def _answer_plain(self, query: bytes, end: int, name: bytes, zones: Collection[Zone]) -> Answer | None:
@@ -213,10 +216,9 @@ def _error_of(query: bytes, asked: Query, zone: Zone | None) -> Rcode | None:
         return NOTIMP
     if asked.rdclass != IN or zone is None:
         return REFUSED
+    # The other types that no record has (RFC 6895 section 3.1) are just not there, as with NSD and Knot.
     if asked.rdtype not in _TRANSFERS:
-        return (
-            None  # the other types that no record has (RFC 6895 section 3.1) are just not there, as with NSD and Knot
-        )
+        return None
     if asked.name != zone.apex:
         return NOTAUTH  # RFC 5936 section 2.2.1
     return FORMERR if asked.rdtype == IXFR and known_serial(query, asked.end) is None else None

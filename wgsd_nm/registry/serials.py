@@ -41,6 +41,8 @@ class Serials:
         """Read the file at `path`, made where it is missing. Raises ConfigError."""
         try:
             return cls(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644), str(path))
+        except FileNotFoundError as error:
+            raise ConfigError(f"state: {path} cannot be opened: make its directory first") from error
         except OSError as error:
             raise ConfigError(f"state: {path} cannot be opened: {error.strerror}") from error
 

@@ -82,6 +82,7 @@ class Service:
         self._metrics = Metrics(self._server.prometheus)
         self._notifying: list[asyncio.Task[None]] = []
         self._first: dict[str, Device | WgsdError] = {}
+        self._started = False
 
     async def read_all(self) -> None:
         """Read each device once, so that what is wrong with it is said at once.
@@ -105,7 +106,8 @@ class Service:
             await self._metrics.serve(self._equipment.metrics)
         self._notify()
         _log.info("%s at %s", self.summary, ", ".join(str(listener.address) for listener in self._equipment.listeners))
-        systemd.tell("READY=1", f"STATUS={self.summary}")
+        self._started = True
+        self._tell_ready()
         self._keep_watchdog()
 
     @property
@@ -128,7 +130,8 @@ class Service:
         else:
             self._take(config, keys)
             _log.info("the configuration was read again: %s", self.summary)
-        systemd.tell("READY=1", f"STATUS={self.summary}")
+        if self._started:
+            self._tell_ready()
 
     def log_statistics(self) -> None:
         """One line."""
@@ -173,6 +176,9 @@ class Service:
         self._statistics.reloads += 1
         self._warn_of_dangers()
         self._notify()
+
+    def _tell_ready(self) -> None:
+        systemd.tell("READY=1", f"STATUS={self.summary}")
 
     def _keep_watchdog(self) -> None:
         interval = systemd.watchdog_interval()

@@ -21,6 +21,8 @@ from __future__ import annotations
 
 import struct
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from itertools import compress, count
+from operator import is_not
 
 from wgsd_nm.core.errors import DeviceError, InvalidValue, NoSuchDevice, NotPermitted, NotWireGuard
 from wgsd_nm.core.model import (
@@ -68,11 +70,11 @@ def parse_request(octets: bytes) -> tuple[int, str]:
         raise InvalidValue(f"{name!r} is not a network interface name: expected UTF-8") from error
 
 
-def reply(sequence: int, outcome: Device | DeviceError) -> bytes:
-    """The answer to a request: a device, or why there is none."""
+def reply(sequence: int, outcome: Device | DeviceError, encoder: Encoder | None = None) -> bytes:
+    """The answer to a request: a device, by the encoder of the device before if there is one, or why there is none."""
     match outcome:
         case Device():
-            status, body = 0, encode(outcome)
+            status, body = 0, (encoder or Encoder()).encode(outcome)
             if len(body) > MAX_BODY:
                 return reply(
                     sequence,
@@ -101,31 +103,38 @@ def failure(status: int, body: bytes) -> DeviceError:
     return _FAILURES[status - 1](body.decode(errors="replace"))
 
 
-def encode(device: Device) -> bytes:
-    """A device as the body of a reply."""
-    interface = device.interface.encode()
-    key = device.public_key
-    parts = [
-        bytes((len(interface),)),
-        interface,
-        _DEVICE.pack(
+class Encoder:
+    """Makes bodies of devices. A peer that is the same object as in the device before is not encoded again."""
+
+    def __init__(self) -> None:
+        self._peers: tuple[Peer, ...] = ()
+        self._records: list[bytes] = []
+
+    def encode(self, device: Device) -> bytes:
+        before, self._peers = self._peers, device.peers
+        if len(before) == len(device.peers):
+            for number in compress(count(), map(is_not, before, device.peers)):
+                self._records[number] = _encode_peer(device.peers[number])
+        else:
+            self._records = list(map(_encode_peer, device.peers))
+        interface = device.interface.encode()
+        key = device.public_key
+        start = _DEVICE.pack(
             key is not None, key.raw if key else bytes(KEY_LENGTH), device.listen_port, device.fwmark, len(device.peers)
-        ),
-    ]
-    for peer in device.peers:
-        record = _encode_peer(peer)
-        parts += (_LENGTH.pack(len(record)), record)
-    return b"".join(parts)
+        )
+        return b"".join((bytes((len(interface),)), interface, start, *self._records))
 
 
 def _encode_peer(peer: Peer) -> bytes:
+    """With its length."""
     endpoint = peer.endpoint
     parts = [_PEER.pack(peer.public_key.raw, peer.latest_handshake, endpoint.address.version if endpoint else 0)]
     if endpoint:
         parts += (endpoint.address.packed, _PORT.pack(endpoint.port))
     for network in peer.allowed_ips:
         parts += (bytes((network.version,)), network.network_address.packed, bytes((network.prefixlen,)))
-    return b"".join(parts)
+    record = b"".join(parts)
+    return _LENGTH.pack(len(record)) + record
 
 
 class Decoder:

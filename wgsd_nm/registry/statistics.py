@@ -21,6 +21,8 @@ RCODES = (
     "NOTZONE",
 )
 """By number (RFC 6895 section 2.3), as far as a header's four bits can say."""
+BADVERS = 16
+"""The only other one that is answered with."""
 PREFIX = "wgsd_nm_registry_"
 
 
@@ -58,7 +60,7 @@ class State:
 class Statistics:
     """Counters since the start. Whoever does a thing counts it here.
 
-    `rcodes` are answers sent, by their header's RCODE. `unanswered` are messages that get no answer because they are
+    `rcodes` are answers sent, by their RCODE. `unanswered` are messages that get no answer because they are
     no query. `limited` are queries of strangers beyond their rate, `unsent` answers that the kernel did not take.
     `turned_away` and `displaced` are connections for which there was no place, and that had to leave theirs.
     """
@@ -66,7 +68,7 @@ class Statistics:
     began: float = field(default_factory=time.time)
     udp: int = 0
     tcp: int = 0
-    rcodes: list[int] = field(default_factory=lambda: [0] * 16)
+    rcodes: list[int] = field(default_factory=lambda: [0] * (BADVERS + 1))
     strangers: int = 0
     limited: int = 0
     unanswered: int = 0
@@ -113,11 +115,11 @@ class Statistics:
             if number < len(RCODES):
                 yield RCODES[number], count
             elif count:
-                yield f"RCODE{number}", count
+                yield ("BADVERS" if number == BADVERS else f"RCODE{number}"), count
 
     def _counters(self) -> Iterator[_Family]:
         yield _counter("queries_total", "Queries received.", "transport", {"udp": self.udp, "tcp": self.tcp})
-        yield _counter("answers_total", "Answers sent, by the RCODE of their header.", "rcode", dict(self._answers()))
+        yield _counter("answers_total", "Answers sent, by RCODE.", "rcode", dict(self._answers()))
         yield _counter("strangers_refused_total", "Answers to those who may not ask.", self.strangers)
         yield _counter("strangers_limited_total", "Queries of those who may not ask beyond their rate.", self.limited)
         yield _counter("unanswered_total", "Messages without an answer because they are no query.", self.unanswered)

@@ -18,7 +18,7 @@ from time import monotonic
 from dns.rcode import REFUSED
 
 from wgsd_nm.registry.access import RateLimit, network_of
-from wgsd_nm.registry.query import IDLE_TIMEOUT
+from wgsd_nm.registry.query import IDLE_TIMEOUT, rcode_of
 from wgsd_nm.registry.responder import Question
 from wgsd_nm.registry.site import Site
 from wgsd_nm.registry.sockets import MAX_QUERY, arrival
@@ -195,8 +195,8 @@ class Streams:
                     if len(received) >= end:
                         query = bytes(received[_LENGTH.size : end])
                         del received[:end]
+                        await asyncio.sleep(0)  # others have their turn, however many there are
                         return query
-                await asyncio.sleep(0)  # others have their turn, however fast this client is
                 octets = await asyncio.get_running_loop().sock_recv(connection.socket, MAX_QUERY)
                 if not octets:
                     return None
@@ -215,7 +215,7 @@ class Streams:
         if asked.zone not in zones:
             return await self._refuse(connection, site.responder.fail(asked, REFUSED))
         content = site.contents[asked.zone]
-        if not (content.fresh or await content.available()):
+        if not (content.use() or await content.available()):
             return await self._answer(connection, site.responder.fail(asked))
         if asked.is_transfer:
             return await self._transfer(connection, site, asked)
@@ -259,7 +259,7 @@ class Streams:
         if answer is None:
             self._statistics.unanswered += 1
             return False
-        self._statistics.rcodes[answer[3] & 0xF] += 1
+        self._statistics.rcodes[rcode_of(answer)] += 1
         async with asyncio.timeout(IDLE_TIMEOUT):
             await asyncio.get_running_loop().sock_sendall(connection.socket, _LENGTH.pack(len(answer)) + answer)
         return True

@@ -6,12 +6,12 @@ from __future__ import annotations
 import logging
 import struct
 from collections.abc import Iterable, Iterator, Mapping
-from ipaddress import IPv6Address, ip_address
+from ipaddress import ip_address
 
 from dns.rcode import NOERROR
 from dns.rdatatype import IXFR
 
-from wgsd_nm.core.model import IPAddress
+from wgsd_nm.core.model import IPAddress, unmapped
 from wgsd_nm.registry.complaints import Complaints
 from wgsd_nm.registry.config import Secondary
 from wgsd_nm.registry.query import AA, QR, RD, known_serial, skip_name
@@ -39,7 +39,7 @@ class Transfers:
         """Whether the client at this address is a secondary of the zone, and has signed as it must."""
         zone, text = question.zone, question.zone.name.to_text(omit_final_dot=True)
         address = _address(source)
-        known = [one for one in self._secondaries.get(zone, ()) if _plain(one.address.address) == address]
+        known = [one for one in self._secondaries.get(zone, ()) if unmapped(one.address.address) == address]
         name = None if question.signature is None else question.signature.name
         if any(one.key is None or one.key == name for one in known):
             return True
@@ -105,9 +105,4 @@ def _is_current(question: Question) -> bool:
 
 
 def _address(source: str) -> IPAddress:
-    return _plain(ip_address(source.partition("%")[0]))
-
-
-def _plain(address: IPAddress) -> IPAddress:
-    """An IPv4-mapped address is IPv4."""
-    return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
+    return unmapped(ip_address(source.partition("%")[0]))

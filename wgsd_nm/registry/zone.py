@@ -23,7 +23,7 @@ from dns.rcode import NOERROR, NXDOMAIN, Rcode
 from dns.rdatatype import AAAA, ANY, NS, PTR, SOA, SRV, TXT, A
 
 from wgsd_nm.core.dnssd import SERVICE, instance_label, wire
-from wgsd_nm.core.model import IPAddress, Peer, PublicKey
+from wgsd_nm.core.model import IPAddress, Peer, PublicKey, unmapped
 from wgsd_nm.registry import records
 from wgsd_nm.registry.records import PEER_TTL, ZONE_TTL
 
@@ -121,7 +121,7 @@ class Zone:
         self.rendered: dict[bytes, Answer] = {}
         self.serial = serial
         self._updated = False
-        self._addresses = tuple(records.unmapped(address) for address in addresses)
+        self._addresses = tuple(unmapped(address) for address in addresses)
         self._display = dict(names or {})
         self._server = b"\x03ns1" + self.apex
         service_name = dns.name.from_text(SERVICE, self.name)
@@ -152,12 +152,8 @@ class Zone:
             self._set_serial(next_serial(self.serial, now))
         return changed
 
-    def contains(self, name: bytes) -> bool:
-        """Whether a name, in lower case as on the wire, is the zone's apex or below it."""
-        return any(suffix == self.apex for suffix in _suffixes(name))
-
     def answer(self, name: bytes, rdtype: int) -> Answer:
-        """The answer for a name that the zone contains, in lower case as on the wire, in class IN."""
+        """The answer for a name of the zone, its apex or below, in lower case as on the wire, in class IN."""
         at = HEADER + len(name) + 4
         label = self._label(name)
         if label is not None:
@@ -392,13 +388,6 @@ def next_serial(serial: int, now: int) -> int:
 _KEPT_OF_PEERS = (SRV, A, AAAA, TXT)
 _KEPT = frozenset((*_KEPT_OF_PEERS, PTR))
 """The types whose answers are kept. None may have an octet from 97 to 122: see Responder."""
-
-
-def _suffixes(name: bytes) -> Iterator[bytes]:
-    at = 0
-    while at < len(name):
-        yield name[at:]
-        at += 1 + name[at]
 
 
 def _says_otherwise(known: Peer, peer: Peer) -> bool:
