@@ -17,6 +17,7 @@ registry.idle            ms of processor time in a minute without queries, serve
 from __future__ import annotations
 
 import argparse
+import gc
 import multiprocessing
 import subprocess
 import sys
@@ -34,6 +35,7 @@ from bench.nameservers import ADDRESS, NameServer
 from bench.registry_guest import PEERS, beside_nsd
 from bench.registry_peers import ZONE, peer
 from wgsd_nm.core.dnssd import instance_name
+from wgsd_nm.registry import snapshot
 from wgsd_nm.wireguard_messages import DeviceDecoder
 
 PARTS = ("lab", "native")
@@ -92,6 +94,8 @@ def parse(dump: Path) -> float:
 
 def parse_once(dump: Path) -> float:
     messages = recording.load(dump)
+    gc.freeze()
+    gc.set_threshold(snapshot.GARBAGE)  # as in the reader
     began = time.process_time()
     decoder = DeviceDecoder("wg0")
     for message in messages:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import dataclasses
+import gc
 import logging
 import os
 import signal
@@ -21,7 +22,7 @@ from pathlib import Path
 
 from wgsd_nm import __version__
 from wgsd_nm.core.errors import ConfigError, ReaderLost, WgsdError
-from wgsd_nm.registry import config, metrics, privileges, service, sockets, systemd
+from wgsd_nm.registry import config, metrics, privileges, service, snapshot, sockets, systemd
 from wgsd_nm.registry.config import Config
 from wgsd_nm.registry.link import LastingLink, Link
 from wgsd_nm.registry.serials import Serials
@@ -179,6 +180,8 @@ def _serve(
 
     def run(connect: service.Connect) -> None:
         privileges.drop(user)
+        gc.freeze()
+        gc.set_threshold(snapshot.GARBAGE)
         asyncio.run(service.run(settings, keys, service.Equipment(listeners, serials, connect, load, statistics)))
 
     if options.reader is not None:

@@ -25,9 +25,6 @@ from wgsd_nm.wireguard import WireGuard
 
 PROGRAM = "wgsd-nm-registry-reader"
 
-GARBAGE = 100_000
-"""Objects made before cycles among them are sought: a first reading of 10,000 peers makes as many, and no cycle."""
-
 
 class Netlink(Protocol):
     """What the reader needs of `wgsd_nm.wireguard.WireGuard`."""
@@ -171,7 +168,7 @@ def main(argv: Sequence[str] | None = None, connect: Callable[[], Netlink] = Wir
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to both; the server's end of the socket ends this one
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # of a terminal; the file is read again when there is need
     gc.freeze()
-    gc.set_threshold(GARBAGE)
+    gc.set_threshold(snapshot.GARBAGE)
     try:
         with _server(options.descriptor) as server:
             user = privileges.parse_user(options.user)

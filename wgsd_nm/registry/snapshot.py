@@ -40,6 +40,8 @@ VERSION = 2
 SNAPSHOT = 1
 MAX_BODY = 16 * 1024 * 1024
 """Octets; some 150,000 peers with two allowed IPs each."""
+GARBAGE = 100_000
+"""Objects made before cycles among them are sought: at either end 10,000 new peers make as many, and no cycle."""
 
 _REQUEST = struct.Struct(f"!BBH{MAX_INTERFACE_LENGTH}s")
 _REPLY = struct.Struct("!BBHI")
