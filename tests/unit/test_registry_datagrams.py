@@ -5,23 +5,25 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from ipaddress import ip_network
 
 import dns.flags
 import dns.message
 import pytest
-from dns.rcode import NOERROR, NXDOMAIN, REFUSED, SERVFAIL
+from dns.rcode import BADVERS, NOERROR, NXDOMAIN, REFUSED, SERVFAIL
 
 from tests.unit.registry_objects import label, many, query
 from tests.unit.registry_running import ALICE, STRANGER, Running, free_port, own_address, serve, settle, until
 from wgsd_nm.core.model import Endpoint
 from wgsd_nm.registry import datagrams as module
 from wgsd_nm.registry.access import LOOPBACK, STRANGER_BURST, Access, Grant
+from wgsd_nm.registry.batch import Batch
 from wgsd_nm.registry.content import MAX_AGE
-from wgsd_nm.registry.datagrams import MAX_VERDICTS
+from wgsd_nm.registry.datagrams import BURST, FEW, MAX_VERDICTS, Datagrams
 from wgsd_nm.registry.site import Site
-from wgsd_nm.registry.sockets import adopt
+from wgsd_nm.registry.sockets import Ancillary, adopt
+from wgsd_nm.registry.zone import Zone
 
 
 class Client:
@@ -62,6 +64,13 @@ class Client:
         except BlockingIOError:
             return True
         return False
+
+
+@pytest.fixture(autouse=True, params=["few", "many"])
+def _reading(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Datagrams are read one by one at first, or in batches always."""
+    if request.param == "many":
+        monkeypatch.setattr(Datagrams, "_few", lambda self: self._many())
 
 
 def by(running: Running, interface: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,6 +128,50 @@ def test_a_burst_is_answered_whole_with_one_read() -> None:
     serve(story)
 
 
+def test_batches_are_for_bursts(monkeypatch: pytest.MonkeyPatch) -> None:
+    batches = 0
+    receive = Batch.receive
+
+    def counting(batch: Batch) -> Iterator[tuple[int, bytes, bytes]]:
+        nonlocal batches
+        batches += 1
+        return receive(batch)
+
+    monkeypatch.undo()
+    monkeypatch.setattr(Batch, "receive", counting)
+
+    async def story(running: Running) -> None:
+        for _ in range(FEW + 1):
+            await running.udp(query(ALICE, "SRV"))
+        assert not batches
+        asked = [query(ALICE, "SRV") for _ in range(FEW + 5)]
+        with Client(running) as client:
+            for one in asked:
+                client.ask(one)
+            await client.replies(asked)
+        assert 0 < batches <= 2
+        await running.udp(query(ALICE, "SRV"))
+        before = batches
+        for _ in range(FEW - 1):
+            await running.udp(query(ALICE, "SRV"))
+        assert batches == before
+
+    serve(story)
+
+
+def test_a_flood_leaves_time_for_others() -> None:
+    async def story(running: Running) -> None:
+        await running.udp(query(ALICE, "SRV"))
+        with Client(running) as client:
+            for _ in range(4 * BURST):
+                client.ask(query(ALICE, "SRV"))
+            await until(lambda: running.statistics.udp > 1)
+            assert running.statistics.udp < 2 * BURST
+            await until(lambda: running.statistics.udp > 4 * BURST)
+
+    serve(story)
+
+
 def test_only_questions_for_a_zone_have_the_device_read() -> None:
     async def story(running: Running) -> None:
         assert (await running.udp(query("www.example.com", "A"))).rcode() == REFUSED
@@ -134,6 +187,16 @@ def test_without_a_device_the_answer_is_servfail() -> None:
         running.peers = None
         assert (await running.udp(query(ALICE, "SRV"))).rcode() == SERVFAIL
         assert running.statistics.rcodes[SERVFAIL] == 1
+
+    serve(story)
+
+
+def test_a_version_of_edns_that_is_not_known_counts_as_such() -> None:
+    async def story(running: Running) -> None:
+        asked = query(ALICE, "SRV")
+        asked.use_edns(1)
+        assert (await running.udp(asked)).rcode() == BADVERS
+        assert (running.statistics.rcodes[NOERROR], running.statistics.rcodes[BADVERS]) == (0, 1)
 
     serve(story)
 
@@ -336,28 +399,64 @@ def test_after_the_end_nothing_is_sent() -> None:
     serve(story)
 
 
-def test_an_answer_that_cannot_be_sent_is_counted_and_disturbs_nobody() -> None:
-    class Full(socket.socket):
-        """Has no room for answers over 250 octets."""
+def test_an_answer_that_cannot_be_sent_is_counted_and_disturbs_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    def answering(ancillary: Ancillary) -> Ancillary:
+        (message,) = ancillary
+        if message[2].endswith(socket.inet_aton("127.8.0.2")):
+            return [(*message[:2], bytes(4) + socket.inet_aton("198.51.100.9") * 2)]  # no address of any machine
+        return [(*message[:2], bytes(4) + message[2][4:])]
 
-        def sendto(self, octets: bytes, address: tuple[str, int]) -> int:  # type: ignore[override]
-            if len(octets) > 250:
-                raise BlockingIOError
-            return super().sendto(octets, address)
-
-    udp = Full(socket.AF_INET, socket.SOCK_DGRAM)
-    udp.bind((str(own_address().address), 0))
+    monkeypatch.setattr(module, "answering", answering)
+    udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    udp.bind(("0.0.0.0", 0))
 
     async def story(running: Running) -> None:
-        await running.udp(query(ALICE, "A"))
-        with Client(running) as client:
-            client.ask(query(ALICE, "SRV"))
-            await until(lambda: running.statistics.unsent)
-            assert client.said_nothing()
-        assert (await running.udp(query(ALICE, "A"))).answer
-        assert running.statistics.unsent == 1
+        clients = []
+        for number in range(1, 4):
+            running.host = f"127.8.0.{number}"
+            clients.append(Client(running))
+        for unsent, name in (
+            (1, ALICE),
+            (2, ALICE),
+            (3, "www.example.org"),
+        ):  # the long way, the quick one, and no zone
+            for client in clients:
+                client.ask(query(name, "SRV"))
+            for client in (clients[0], clients[2]):
+                assert (await client.reply()).rcode() == (NOERROR if name == ALICE else REFUSED)
+            assert running.statistics.unsent == unsent
+            assert clients[1].said_nothing()
+        for client in clients:
+            client.socket.close()
 
     serve(story, listeners=adopt([udp]))
+
+
+def test_a_query_that_fails_takes_none_of_its_burst_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    errors: list[BaseException] = []
+
+    async def story(running: Running) -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context["exception"]))
+        await running.udp(query(ALICE, "SRV"))
+        (datagrams,) = running.server.datagrams
+        quick = running.site.responder.quick
+
+        def failing(octets: bytes, zones: Collection[Zone]) -> bytes | None:
+            if b"\3bad" in octets:
+                raise ZeroDivisionError
+            return quick(octets, zones)
+
+        monkeypatch.setattr(running.site.responder, "quick", failing)
+        datagrams.use(running.site)
+        with Client(running) as client:
+            asked = [query(name, "SRV") for name in (ALICE, "bad.example.com", ALICE, "bad.example.com", ALICE)]
+            for one in asked:
+                client.ask(one)
+            assert all(reply.answer for reply in (await client.replies(asked[::2])).values())
+            assert client.said_nothing()
+        assert [type(error) for error in errors] == [ZeroDivisionError] * 2
+
+    serve(story)
 
 
 def test_a_large_answer_is_cut_for_udp() -> None:

@@ -62,6 +62,15 @@ class TestListen:
         for text in ("198.51.100.77:53530", "[2001:db8:77::1]:53530"):
             close(listen([Endpoint.parse(text)]))
 
+    def test_pipelined_answers_do_not_wait_for_each_others_acknowledgement(self, opened: Opened) -> None:
+        address = own_address()
+        (listener,) = listen([address])
+        opened.append(socket.create_connection((str(address.address), address.port)))
+        assert listener.tcp
+        opened.append(listener.tcp.accept()[0])
+        assert opened[-1].getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        listener.close()
+
     @pytest.mark.parametrize("kind", [DATAGRAM, STREAM])
     def test_a_port_that_is_taken_is_named(self, kind: socket.SocketKind) -> None:
         address, free = own_address(), own_address()

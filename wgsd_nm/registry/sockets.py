@@ -153,6 +153,14 @@ def control_messages(octets: bytes) -> Ancillary:
     return found
 
 
+def control_octets(ancillary: Ancillary) -> bytes:
+    """The reverse of control_messages(): as the kernel reads them from a buffer."""
+    return b"".join(
+        (_CMSG.pack(socket.CMSG_LEN(len(data)), level, kind) + data).ljust(socket.CMSG_SPACE(len(data)), b"\0")
+        for level, kind, data in ancillary
+    )
+
+
 def dropped(bound: socket.socket) -> int:
     """How many datagrams found no room in the socket's queue (SO_MEMINFO), modulo 2**32."""
     try:
@@ -184,8 +192,13 @@ def _bound(address: Endpoint, kind: socket.SocketKind) -> socket.socket:
 
 
 def _prepare(bound: socket.socket) -> None:
-    """What every socket needs, and an unprivileged process may ask for. Raises OSError."""
+    """What every socket needs, and an unprivileged process may ask for. Raises OSError.
+
+    What a listening socket is told holds for the connections that it takes, too.
+    """
     bound.setblocking(False)
+    if bound.type == socket.SOCK_STREAM:
+        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or pipelined answers wait for each other's ACK
     if bound.family == socket.AF_INET6:
         bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
     else:
