@@ -61,6 +61,42 @@ def test_devices_arrive_one_by_one() -> None:
     assert (script.opened, script.closed) == (1, 0)
 
 
+def test_a_reader_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wgsd_nm.registry.link.ANSWER_TIMEOUT", 0)
+
+    async def story() -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            link = await Link.over(ours)
+            with pytest.raises(ReaderLost, match="has not answered for 0 s"):
+                await link.fetch("wg0")
+            assert "has not answered" in str(await link.lost)
+            theirs.setblocking(False)
+            loop = asyncio.get_running_loop()
+            assert await loop.sock_recv(theirs, 100) == snapshot.request(1, "wg0")
+            assert await loop.sock_recv(theirs, 1) == b"", "it is to end"
+
+    asyncio.run(story())
+
+
+def test_a_reader_that_answers_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story(link: Link) -> None:
+        deadlines: list[asyncio.TimerHandle] = []
+        loop = asyncio.get_running_loop()
+        call_later = loop.call_later
+
+        def recorded(delay: float, callback: Callable[..., None], *arguments: object) -> asyncio.TimerHandle:
+            deadlines.append(call_later(delay, callback, *arguments))
+            return deadlines[-1]
+
+        monkeypatch.setattr(loop, "call_later", recorded)
+        for number in (1, 2):
+            await link.fetch("wg0")
+            assert [deadline.cancelled() for deadline in deadlines] == [True] * number
+
+    talk(Script(device(), device()), story)
+
+
 def test_errors_arrive_and_end_nothing() -> None:
     async def story(link: Link) -> None:
         for kind in (NoSuchDevice, NotWireGuard):

@@ -20,6 +20,8 @@ RETRY_FIRST, RETRY_MOST = 0.25, 5.0
 """Seconds until a reader that was lost is called again: the first time, and doubled from then on up to that."""
 CONNECT_TIMEOUT = 2.0
 """Seconds that systemd has to take a connection in."""
+ANSWER_TIMEOUT = 30.0
+"""Seconds after which a reader that does not answer is given up; the largest device takes a fraction of one."""
 
 Loss = ReaderLost | NotPermitted
 """Why nothing more will come from a reader: it has left, is not understood, or lacks what it needs to read devices."""
@@ -46,6 +48,7 @@ class Link(asyncio.Protocol):
         self._orders: deque[_Order] = deque()
         self._received = bytearray()
         self._decoders: dict[str, snapshot.Decoder] = {}
+        self._deadline: asyncio.TimerHandle | None = None
 
     @classmethod
     async def over(cls, connection: socket.socket) -> Link:
@@ -89,6 +92,7 @@ class Link(asyncio.Protocol):
         if len(self._received) >= snapshot.REPLY_LENGTH + length:
             body = bytes(self._received[snapshot.REPLY_LENGTH :])
             self._received.clear()
+            self._answered()
             if self._orders:
                 self._deliver(status, body)
 
@@ -99,6 +103,13 @@ class Link(asyncio.Protocol):
         assert self._transport is not None
         self._sequence = (self._sequence + 1) & 0xFFFF
         self._transport.write(snapshot.request(self._sequence, self._orders[0].interface))
+        hung = ReaderLost(f"the registry's reader has not answered for {ANSWER_TIMEOUT:g} s")
+        self._deadline = self._loop.call_later(ANSWER_TIMEOUT, self._lose, hung)
+
+    def _answered(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
 
     def _deliver(self, status: int, body: bytes) -> None:
         order = self._orders[0]
@@ -129,6 +140,7 @@ class Link(asyncio.Protocol):
         self._lose(ReaderLost(f"the registry's reader is not of this version: {error}"))
 
     def _lose(self, why: Loss) -> None:
+        self._answered()
         if not self.lost.done():
             self.lost.set_result(why)
         orders, self._orders = self._orders, deque()
