@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What the registry costs, and how soon it answers.
 
-    python3 -m bench.registry [lab] [native]
+    python3 -m bench.registry [lab|native]
 
 lab: the registry beside NSD and CoreDNS with wgsd in the lab's machine; see bench/registry_guest.py. native: on this
 machine, over what the lab's kernel said of its devices, played as if the peers lived (bench/recording.py):
@@ -62,8 +62,9 @@ Folder = Path
 def main() -> int:
     """Report all figures; 1 if a goal is missed."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("part", nargs="*", choices=PARTS)
-    wanted = parser.parse_args().part or PARTS
+    parser.add_argument("part", nargs="?", choices=PARTS)
+    part = parser.parse_args().part
+    wanted = PARTS if part is None else (part,)
     with tempfile.TemporaryDirectory(prefix="bench-registry-") as name:
         share = Path(name)
         share.chmod(0o755)
