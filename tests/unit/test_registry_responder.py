@@ -461,3 +461,22 @@ def test_the_quick_answer_is_the_other_one(wire: bytes) -> None:
     quick = fresh.quick(wire, (zone,))
     if quick is not None:
         assert quick == the_long_way(wire, fresh) == fresh.quick(wire, (zone,)) == respond(wire)
+
+
+@pytest.mark.parametrize("inner", ["_wireguard._udp.wg.example.com", "deeper._wireguard._udp.wg.example.com"])
+def test_a_zone_inside_of_another_has_its_own_names(inner: str) -> None:
+    outside, inside = zone_of(*PEERS), zone_of(*PEERS, name=inner)
+    for zones in ((outside, inside), (inside, outside)):
+        responder = Responder(zones)
+        name = f"{label('alice')}.{inner}" if inner.startswith("_") else inner
+        asked = query(name, "TXT").to_wire()
+        question = responder.examine(asked)
+        assert isinstance(question, Question)
+        assert question.zone is inside
+        assert responder.quick(asked, (outside,)) is None
+        assert responder.quick(asked, zones) is not None
+
+
+@pytest.mark.parametrize("octets", [b"", bytes(4), bytes.fromhex("00000001"), bytes.fromhex("000000010001")])
+def test_what_has_no_name_is_not_quick(octets: bytes) -> None:
+    assert Responder([zone := zone_of(*PEERS)]).quick(octets, (zone,)) is None

@@ -81,6 +81,11 @@ class Responder:
     def __init__(self, zones: Sequence[Zone], keys: Keyring | None = None) -> None:
         self._zones = {zone.apex: zone for zone in zones}
         self._lengths = frozenset(map(len, self._zones))
+        self._services = {
+            zone.service: zone
+            for zone in zones
+            if not any(other is not zone and other.apex.endswith(zone.service) for other in zones)
+        }
         self._keys = Keyring() if keys is None else keys
         self._complain = Complaints(_log)
 
@@ -195,6 +200,8 @@ class Responder:
 
     def _zone_of(self, name: bytes) -> Zone | None:
         """The zone with the longest name that contains this one; None also where this is no name."""
+        if name and name[0] <= MAX_LABEL and (zone := self._services.get(name[1 + name[0] :])) is not None:
+            return zone  # the name of a peer, as most are
         at, end = 0, len(name)
         while at < end:
             if end - at in self._lengths and (zone := self._zones.get(name[at:])) is not None:

@@ -125,7 +125,7 @@ class Zone:
         self._display = dict(names or {})
         self._server = b"\x03ns1" + self.apex
         service_name = dns.name.from_text(SERVICE, self.name)
-        self._browse = wire(service_name)
+        self.service = wire(service_name)
         self._names = self._fixed_names(service_name)
         self._seen: Sequence[Peer] = ()
         self._labels: dict[bytes, bytes] = {}
@@ -146,7 +146,7 @@ class Zone:
         else:
             changed = self._replace(self._seen)
         if changed:
-            self.rendered.pop(records.question(self._browse, PTR), None)
+            self.rendered.pop(records.question(self.service, PTR), None)
         if changed or not self._updated:
             self._updated = True
             self._set_serial(next_serial(self.serial, now))
@@ -187,7 +187,7 @@ class Zone:
                     yield records.record(name, rdtype, ZONE_TTL, rdata)
         for label, peer in peers.items():
             if peer.endpoint:
-                yield records.record(self._browse, PTR, PEER_TTL, self._instance(label))
+                yield records.record(self.service, PTR, PEER_TTL, self._instance(label))
         for label, peer in peers.items():
             txt = self._txt(peer)
             for owner in self._instances(label):
@@ -253,9 +253,9 @@ class Zone:
             self.apex: {NS: (self._server,)},  # and SOA, whose serial changes
             **({self._server: server} if server else {}),
             wire(service.parent()): {},
-            self._browse: {},  # and PTR, one for each peer
+            self.service: {},  # and PTR, one for each peer
             below("_dns-sd._udp"): {},
-            below("_services._dns-sd._udp"): {PTR: (self._browse,)},  # RFC 6763 section 9
+            below("_services._dns-sd._udp"): {PTR: (self.service,)},  # RFC 6763 section 9
             below("b._dns-sd._udp"): {PTR: (self.apex,)},  # RFC 6763 section 11
             below("lb._dns-sd._udp"): {PTR: (self.apex,)},
         }
@@ -263,10 +263,10 @@ class Zone:
     def _fixed_answer(self, name: bytes, at: int, rdtype: int) -> Answer | None:
         if name == self.apex and rdtype in (SOA, ANY):
             return _answer([self.soa()])
-        if name == self._browse and rdtype == PTR:
+        if name == self.service and rdtype == PTR:
             return self._browse_answer(at) if self._listed else None
         found = self._names[name]
-        if rdtype == ANY and (found or (name == self._browse and self._listed)):
+        if rdtype == ANY and (found or (name == self.service and self._listed)):
             return _answer([records.minimal(name)])
         if rdtype not in found:
             return None
@@ -291,7 +291,7 @@ class Zone:
         instances: list[bytes] = []  # the owners behind, compressed
         for label in self._listed:
             target = bytes((len(label),)) + label + service
-            entry = records.record(service if pointers else self._browse, PTR, PEER_TTL, target)
+            entry = records.record(service if pointers else self.service, PTR, PEER_TTL, target)
             at += len(entry)
             start = at - len(target)
             instances.append(records.pointer(start) if start <= records.MAX_POINTER else target)
@@ -320,7 +320,7 @@ class Zone:
     def _label(self, name: bytes) -> bytes | None:
         """The label, padded, of the peer that a name belongs to."""
         length = name[0]
-        if len(name) != 1 + length + len(self._browse) or not name.endswith(self._browse):
+        if len(name) != 1 + length + len(self.service) or not name.endswith(self.service):
             return None
         label = name[1 : 1 + length]
         if length == _LABEL_LENGTH - len(_PADDING):
@@ -328,7 +328,7 @@ class Zone:
         return label if label in self._peers else None
 
     def _instance(self, label: bytes) -> bytes:
-        return bytes((len(label),)) + label + self._browse
+        return bytes((len(label),)) + label + self.service
 
     def _instances(self, label: bytes) -> tuple[bytes, bytes]:
         """The names that a peer has: its label with and without the padding."""
