@@ -14,7 +14,8 @@ from dns.rdatatype import RdataType
 
 from wgsd_nm.core.dnssd import instance_label, parse_zone
 from wgsd_nm.core.model import Device, Endpoint, IPNetwork, Peer, PublicKey
-from wgsd_nm.registry.zone import HEADER, MAX_MESSAGE, Zone
+from wgsd_nm.registry.query import HEADER, MAX_MESSAGE
+from wgsd_nm.registry.zone import Zone
 
 NOW = 1_790_000_000
 

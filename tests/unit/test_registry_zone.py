@@ -40,8 +40,9 @@ from tests.unit.registry_objects import (
 from wgsd_nm.core.dnssd import advertisement, instance_label, parse_zone
 from wgsd_nm.core.model import Endpoint, Peer
 from wgsd_nm.registry import records
+from wgsd_nm.registry.query import MAX_MESSAGE
 from wgsd_nm.registry.records import MAX_STRING, NEGATIVE_TTL
-from wgsd_nm.registry.zone import MAX_MESSAGE, Zone, next_serial
+from wgsd_nm.registry.zone import Zone, next_serial
 
 SERVICE = "_wireguard._udp.wg.example.com."
 ALICE_NAME, BOB_NAME, CAROL_NAME, MAPPED_NAME = (

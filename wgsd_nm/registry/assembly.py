@@ -67,7 +67,7 @@ class Assembly:
     @property
     def contents(self) -> tuple[Content, ...]:
         """One for each device."""
-        return tuple(dict.fromkeys(published.content for published in self.published))
+        return tuple(self.site.devices)
 
 
 class Feed:

@@ -24,9 +24,9 @@ from dns.rdatatype import SOA
 
 from wgsd_nm.core.model import IPAddress
 from wgsd_nm.registry.config import Secondary
-from wgsd_nm.registry.query import AA, OPCODE, QR, Malformed, parse
+from wgsd_nm.registry.query import AA, HEADER, OPCODE, QR, Malformed, parse
 from wgsd_nm.registry.signing import Keyring, Signature
-from wgsd_nm.registry.zone import HEADER, Zone
+from wgsd_nm.registry.zone import Zone
 
 INTERVAL = 0.5
 """Seconds from one look at the content to the next: two reads of the device a second at the most."""

@@ -13,14 +13,14 @@ from dns.rcode import BADVERS, NOERROR, Rcode
 from dns.rdataclass import ANY
 from dns.rdatatype import OPT, SOA, TSIG
 
-from wgsd_nm.registry.zone import HEADER
-
+HEADER = 12
+"""Octets of a message before the question (RFC 1035 section 4.1.1)."""
 MAX_DATAGRAM = 1232
 """Octets of an answer over UDP that no path fragments (DNS flag day 2020), for clients that take as much."""
 MIN_DATAGRAM = 512
 """Octets of an answer over UDP that every client takes (RFC 1035 section 2.3.4)."""
 MAX_MESSAGE = 0xFFFF
-"""Octets of an answer over TCP."""
+"""Octets of a message over TCP."""
 MAX_NAME = 255
 MAX_LABEL = 63
 """Octets (RFC 1035 section 2.3.4)."""

@@ -20,6 +20,7 @@ from wgsd_nm.registry.complaints import Complaints
 from wgsd_nm.registry.query import (
     AA,
     DO,
+    HEADER,
     MAX_DATAGRAM,
     MAX_LABEL,
     MAX_MESSAGE,
@@ -44,7 +45,7 @@ from wgsd_nm.registry.query import (
     parse,
 )
 from wgsd_nm.registry.signing import Keyring, Signature
-from wgsd_nm.registry.zone import HEADER, Answer, Zone
+from wgsd_nm.registry.zone import Answer, Zone
 
 _ANSWER = (bytes((QR | AA,)), bytes((QR | AA | RD,)))
 """The third octet of an answer, by that of a plain query."""

@@ -14,10 +14,10 @@ from dns.rdatatype import IXFR
 from wgsd_nm.core.model import IPAddress, unmapped
 from wgsd_nm.registry.complaints import Complaints
 from wgsd_nm.registry.config import Secondary
-from wgsd_nm.registry.query import AA, QR, RD, known_serial, skip_name
+from wgsd_nm.registry.query import AA, HEADER, QR, RD, known_serial, skip_name
 from wgsd_nm.registry.responder import Question
 from wgsd_nm.registry.signing import Keyring
-from wgsd_nm.registry.zone import HEADER, Zone
+from wgsd_nm.registry.zone import Zone
 
 MAX_LENGTH = 16 * 1024
 """Octets of a message: few of them, none that takes long to make, and a compressed name can point to all of it."""

@@ -6,7 +6,8 @@ one SRV whose target is its owner; the address and the TXT record in its additio
 denies what exists, this answers as the RFCs have it: NODATA and empty non-terminals (RFC 2308, RFC 8020), the apex,
 ANY (RFC 8482), and the names by which a browser of RFC 6763 finds the service.
 
-A peer with an endpoint is listed and has SRV, A or AAAA, and TXT. One without has its TXT record only.
+A peer with an endpoint is listed and has SRV, A or AAAA, and TXT. One without has its TXT record only. A browse whose
+PTR records alone do not fit a message over TCP (some 920 peers) is truncated even there.
 """
 
 from __future__ import annotations
@@ -25,12 +26,8 @@ from dns.rdatatype import AAAA, ANY, NS, PTR, SOA, SRV, TXT, A
 from wgsd_nm.core.dnssd import SERVICE, instance_label, wire
 from wgsd_nm.core.model import IPAddress, Peer, PublicKey, unmapped
 from wgsd_nm.registry import records
+from wgsd_nm.registry.query import HEADER, MAX_MESSAGE
 from wgsd_nm.registry.records import PEER_TTL, ZONE_TTL
-
-HEADER = 12
-"""Octets of a message before the question (RFC 1035 section 4.1.1)."""
-MAX_MESSAGE = 0xFFFF
-"""Octets of a message over TCP. A browse whose PTR records alone are more (some 920 peers) is truncated even there."""
 
 _LABEL_LENGTH = 56
 _PADDING = b"===="
