@@ -6,33 +6,40 @@ Runs as root in the guest. It ends with status 0 only if every step was seen to 
 
 from __future__ import annotations
 
-import re
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from lab.world import Laptop, NotInTimeError, World, wait_for
+from lab.world.agent import (
+    AGENT,
+    AGENT_PATH,
+    ZONE,
+    agent_property,
+    configuration,
+    endpoint,
+    logged,
+    route_made_at,
+    routes,
+    start_agent,
+    start_registry,
+    watch_routes,
+)
 from lab.world.host import CommandFailedError
+from lab.world.pinging import PINGS, Pinging
 from lab.world.report import collect
 
-ZONE = "wg.example.com"
-AGENT = "io.github.wgsd_nm.Agent1"
-AGENT_PATH = "/io/github/wgsd_nm/Agent1"
 BOB = "10.0.0.2"
 ALICE = "10.0.0.1"
 WIDTH = 120
 """Of what is shown of other programs' output."""
-MONITOR = "ip-monitor"
 KERNEL_FIRST = 0.5
 """Seconds by which NetworkManager may tell of a route before the kernel has it."""
-PINGS = 5
-"""A second."""
 
 T = TypeVar("T")
 
@@ -77,81 +84,6 @@ class Story:
         print(f"{when:>10}  {text}", flush=True)
 
 
-class Pinging:
-    """ping(8) going on in the background, and the times at which answers came."""
-
-    def __init__(self, laptop: Laptop, address: str) -> None:
-        self._laptop, self._name = laptop, f"ping-{address}"
-        laptop.spawn(["ping", "-n", "-D", "-O", "-i", f"{1 / PINGS:g}", address], name=self._name)
-
-    def first_answer_after(self, moment: float) -> float | None:
-        return next((at for at in self._answers() if at > moment), None)
-
-    def _answers(self) -> Iterator[float]:
-        text = self._laptop.log(self._name).read_text(errors="replace")
-        for line in re.finditer(r"^\[(\d+\.\d+)\] \d+ bytes from", text, re.MULTILINE):
-            yield float(line[1])
-
-    def stop(self) -> None:
-        self._laptop.stop(self._name)
-
-
-def logged(laptop: Laptop, text: str, after: float, before: float | None = None) -> float | None:
-    """When the laptop's agent first logged a line with this text after a moment; or with `before`, when last."""
-    found = None
-    for line in laptop.log("agent").read_text(errors="replace").splitlines():
-        stamp, _, said = line.partition(" ")
-        if text not in said or not stamp.replace(".", "").isdigit() or float(stamp) <= after:
-            continue
-        if before is None:
-            return float(stamp)
-        if float(stamp) <= before:
-            found = float(stamp)
-    return found
-
-
-def route_made_at(laptop: Laptop, gateway: str) -> float:
-    """When the kernel got its default route by this gateway, as ip-monitor(8) saw it."""
-    text = laptop.log(MONITOR).read_text(errors="replace")
-    stamps = re.findall(rf"^\[([^]]+)\] *default via {re.escape(gateway)} ", text, re.MULTILINE)
-    if not stamps:
-        raise AssertionError(f"ip monitor saw no default route by {gateway}")
-    return datetime.fromisoformat(stamps[-1]).replace(tzinfo=UTC).timestamp()
-
-
-def start_registry(world: World) -> None:
-    """The registry program on the registry's address inside the tunnel."""
-    world.registry.spawn(
-        ["python3", "-m", "wgsd_nm.registry", "--device", "wg0", "--zone", ZONE, "--listen", world.registry.address],
-        name="registry",
-    )
-
-
-def start_agent(world: World, laptop: Laptop) -> None:
-    """The agent as the ordinary user u, configured for wg0."""
-    names = "".join(f'{name} = "{keys.public}"\n' for name, keys in world.keys.items() if name != laptop.name)
-    config = f'[tunnel.wg0]\nzone = "{ZONE}"\nregistry = "10.0.0.254"\n[tunnel.wg0.names]\n{names}'
-    laptop.write("/home/u/.config/wgsd-nm/config.toml", config, user="u")
-    laptop.spawn(["python3", "-m", "wgsd_nm.agent", "--debug"], name="agent", user="u")
-
-
-def agent_property(laptop: Laptop, name: str) -> str:
-    """A property of Agent1 as busctl prints it."""
-    return laptop.busctl_user("get-property", AGENT, AGENT_PATH, AGENT, name).stdout.strip()
-
-
-def has_agent(laptop: Laptop) -> bool:
-    """Whether the agent owns its name; asking the agent itself would start a second one."""
-    bus = ("org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus")
-    return laptop.busctl_user("call", *bus, "NameHasOwner", "s", AGENT).stdout.strip() == "b true"
-
-
-def endpoint(world: World, laptop: Laptop, other: str) -> str:
-    """The endpoint in a laptop's kernel for another laptop."""
-    peers = laptop.peers()
-    return peers[world.keys[other].public].endpoint
-
-
 def prepare(world: World, story: Story) -> tuple[Laptop, Laptop]:
     story.chapter("An internet with a registry, and two laptops behind two NATs.")
     alice, bob = world.laptop("alice", world.nat_a), world.laptop("bob", world.nat_b)
@@ -160,8 +92,8 @@ def prepare(world: World, story: Story) -> tuple[Laptop, Laptop]:
     start_registry(world)
     for laptop in (alice, bob):
         laptop.wait_connected("eth0")
-        start_agent(world, laptop)
-        story.step(f"{laptop.name}'s agent is on the session bus", partial(has_agent, laptop), 60)
+        start_agent(laptop, configuration(world, laptop))
+        story.saw(f"{laptop.name}'s agent is on the session bus", time.time())
     story.show(f"registry  {world.registry.public}, inside the tunnel {world.registry.address}, zone {ZONE}")
     story.show(f"alice     behind NAT A, {world.nat_a.public}, inside the tunnel {ALICE}")
     story.show(f"bob       behind NAT B, {world.nat_b.public}, inside the tunnel {BOB}")
@@ -193,7 +125,7 @@ def move(world: World, story: Story, alice: Laptop, bob: Laptop) -> None:
     talking = [Pinging(alice, BOB), Pinging(bob, ALICE)]
     started = time.time()
     story.step("both hear each other", lambda: all(p.first_answer_after(started) for p in talking), 20)
-    alice.spawn(["ip", "-timestamp", "-tshort", "monitor", "address", "route"], name=MONITOR)
+    watch_routes(alice)
     before = endpoint(world, bob, "alice")
     alice.unplug()
     alice.wait_state("eth0", "unavailable")
@@ -227,10 +159,6 @@ def move(world: World, story: Story, alice: Laptop, bob: Laptop) -> None:
         each.stop()
 
 
-def routes(laptop: Laptop) -> str:
-    return laptop.run(["ip", "route", "show", "default"]).stdout
-
-
 def seen_at(world: World, address: str) -> str:
     seen = world.endpoint_seen("alice")
     return seen if seen.startswith(f"{address}:") else ""
@@ -239,7 +167,7 @@ def seen_at(world: World, address: str) -> str:
 def look(story: Story, alice: Laptop) -> None:
     story.chapter("What alice is shown.")
     story.told = "alice's agent is content"
-    wait_for(lambda: agent_property(alice, "State") == 's "ok"', 30, "alice's agent to be content")
+    wait_for(lambda: agent_property(alice, "State") == "ok", 30, "alice's agent to be content")
     command = ["busctl", "--user", "introspect", AGENT, AGENT_PATH, AGENT]
     story.event(f"$ {' '.join(command)}")
     story.show(alice.run(command, user="u").stdout)

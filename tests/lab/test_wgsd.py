@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from lab import story
 from lab.world import Host, Laptop, Station, World, wait_for
+from lab.world.agent import configuration, endpoint, start_agent
 from lab.world.host import make_namespaces
 from lab.world.registry import Registry
 from lab.world.wireguard import generate
@@ -263,10 +263,10 @@ def test_our_agent_finds_bob_by_wgsd(world: World, alice: Laptop, bob: Laptop) -
     try:
         for laptop, other in laptops:
             laptop.nmcli("connection", "up", "wg0")
-            assert story.endpoint(world, laptop, other) == ""
-            story.start_agent(world, laptop)
+            assert endpoint(world, laptop, other) == ""
+            start_agent(laptop, configuration(world, laptop))
         wait_for(
-            lambda: all(story.endpoint(world, laptop, other) == seen[other] for laptop, other in laptops),
+            lambda: all(endpoint(world, laptop, other) == seen[other] for laptop, other in laptops),
             60,
             "both agents to set the other's endpoint",
         )

@@ -29,6 +29,7 @@ PEER = PublicKey(bytes(range(32)))
 CAP_NET_ADMIN = 1 << 12
 SERVICE, SOCKET = "wgsd-nm-registry.service", "wgsd-nm-registry.socket"
 READER, READER_SOCKET = "wgsd-nm-registry-reader@*.service", "wgsd-nm-registry-reader.socket"
+READER_PATH = "/run/wgsd-nm/registry-reader"
 CONFIGURATION = Path("/etc/wgsd-nm/registry.toml")
 DROP_IN = Path(f"/etc/systemd/system/{SOCKET}.d/address.conf")
 PROGRAM = """\
@@ -149,20 +150,22 @@ def test_systemd_confines_both() -> None:
         assert status["Seccomp"] == "2"
         assert "0" not in status["Uid"].split()
     assert server["Uid"] != privileged["Uid"]
-    socket = Path("/run/wgsd-nm/registry-reader")
+    socket = Path(READER_PATH)
     assert (socket.owner(), oct(socket.stat().st_mode & 0o777)) == ("wgsd-nm-registry", "0o600")
 
 
 @pytest.mark.usefixtures("started")
 def test_a_killed_reader_is_followed_by_another() -> None:
-    assert port() == 7
+    """What was read by the last one may do for many seconds here, so each next one is waited for by its own word."""
+    came_back = f"the reader at {READER_PATH} is back"
     known = {""}
     for _ in range(3):
         known.add(reader())
+        before = journal().count(came_back)
         command("systemctl", "kill", "--signal=KILL", reader())
-        wait_for(lambda: port() == 7 and reader() not in known, 60, "another reader, and an answer", 0.2)
+        wait_for(lambda: port() == 7 and journal().count(came_back) > before, 60, "another reader's answer", 0.2)  # noqa: B023 - called within this turn
+        assert reader() not in known
         assert ask().rcode() == NOERROR
-    assert "the reader at /run/wgsd-nm/registry-reader is back" in journal()
 
 
 @pytest.mark.usefixtures("started")

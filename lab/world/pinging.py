@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""ping(8) going on in the background, and when it was answered."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Self
+
+from lab.world.host import Host
+
+PINGS = 5
+"""A second."""
+
+
+class Pinging:
+    """Pings of one address by one host; a context manager that stops them."""
+
+    def __init__(self, host: Host, address: str) -> None:
+        self._host, self._name = host, f"ping-{address}"
+        host.spawn(["ping", "-n", "-D", "-O", "-i", f"{1 / PINGS:g}", address], name=self._name)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def first_answer_after(self, moment: float) -> float | None:
+        """When the first answer came after a moment, both in seconds since the epoch; None if none has come."""
+        return next((at for at in self._answers() if at > moment), None)
+
+    def _answers(self) -> Iterator[float]:
+        text = self._host.log(self._name).read_text(errors="replace")
+        for line in re.finditer(r"^\[(\d+\.\d+)\] \d+ bytes from", text, re.MULTILINE):
+            yield float(line[1])
+
+    def stop(self) -> None:
+        """Ping no more."""
+        self._host.stop(self._name)
