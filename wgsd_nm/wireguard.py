@@ -14,7 +14,7 @@ import socket
 import struct
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from importlib.util import find_spec
 from itertools import chain
 from types import ModuleType
@@ -28,13 +28,12 @@ from wgsd_nm.wireguard_messages import (
     DeviceDecoder,
     Path,
     decode_family,
-    decode_link,
     decode_paths,
     encode_endpoint,
     encode_find_family,
     encode_get,
-    encode_list_links,
     encode_poke,
+    encode_quiet,
     encode_set,
     split,
 )
@@ -61,7 +60,6 @@ with _lean():
     from pyroute2.netlink import (
         GENL_ID_CTRL,
         NETLINK_GENERIC,
-        NETLINK_ROUTE,
         NLM_F_ACK,
         NLM_F_DUMP,
         NLM_F_DUMP_INTR,
@@ -69,7 +67,6 @@ with _lean():
         NLMSG_DONE,
         NLMSG_ERROR,
     )
-    from pyroute2.netlink.rtnl import RTM_GETLINK
     from pyroute2.netns import create_socket
 
 REPLY_BUFFER = 1 << 16
@@ -94,7 +91,7 @@ class WireGuard:
 
     def __init__(self) -> None:
         """Raises DeviceError where the kernel has no WireGuard."""
-        self._netlink = _Netlink(NETLINK_GENERIC)
+        self._netlink = _Netlink()
         self._records: dict[str, Mapping[bytes, tuple[bytes, Peer]]] = {}
         try:
             self._family = self._find_family()
@@ -124,11 +121,12 @@ class WireGuard:
         raise DeviceError(f"the peers of {interface} change faster than they can be read: try again")
 
     def set_endpoints(self, interface: str, changes: Sequence[EndpointChange]) -> dict[PublicKey, ChangeResult]:
-        """Set and poke the peers whose endpoint is the expected one; what became of each change, in their order.
+        """Set or poke the peers whose endpoint is the expected one; what became of each change, in their order.
 
         A *poke* has the kernel send at once: a keepalive packet, or a handshake initiation without a session (nothing
-        while the device is down). A peer's keepalive interval is afterwards what it was. A peer that already has the
-        endpoint wanted is only poked, so that it is not set back if it roams this instant. No peer is ever created.
+        while the device is down). A peer's keepalive interval is afterwards what it was. One whose endpoint is set is
+        poked with it if its keepalive is on; nobody may want the others. A peer that already has the endpoint wanted is
+        only poked, so that it is not set back if it roams this instant. No peer is ever created.
 
         Raises InvalidValue (a key twice, a scope that is no interface) before anything is written, and what read()
         raises; an error in the midst says how many peers were written.
@@ -143,8 +141,10 @@ class WireGuard:
             key = change.public_key.raw
             path = paths.get(key)
             result = results[change.public_key] = judge(path, _expected(change), sockaddr)
-            if path is not None and result is ChangeResult.CHANGED:
-                entries.append(encode_poke(key, sockaddr, path.keepalive))
+            if path is not None and sockaddr is not None and result is ChangeResult.CHANGED:
+                entries.append(
+                    encode_poke(key, sockaddr, path.keepalive) if path.keepalive else encode_quiet(key, sockaddr)
+                )
             elif path is not None and result is ChangeResult.POKED:
                 entries.append(encode_poke(key, None, path.keepalive))
         self._write(interface, entries)
@@ -174,18 +174,6 @@ class WireGuard:
                 text = f"{cause} (of {len(entries)} peers, {written} had been written)" if written else str(cause)
                 raise type(cause)(text) from error
             written += count
-
-    def interfaces(self) -> tuple[str, ...]:
-        """The names of all WireGuard devices in the network namespace. Needs no capability. Raises DeviceError."""
-        with closing(_Netlink(NETLINK_ROUTE)) as routes:
-            for _ in range(DUMP_ATTEMPTS):
-                try:
-                    names = routes.request(RTM_GETLINK, NLM_F_DUMP, encode_list_links(), decode_link)
-                except OSError as error:
-                    raise DeviceError(f"the kernel does not list its interfaces: {error.strerror}") from error
-                if names is not None:
-                    return tuple(name for name in names if name is not None)
-        raise DeviceError("the network interfaces change faster than they can be read: try again")
 
     def _find_family(self) -> int:
         """The type of WireGuard's messages, a number that the kernel gives the family when it is loaded."""
@@ -235,14 +223,13 @@ def _device_error(interface: str, error: OSError) -> DeviceError:
 
 
 class _Netlink:
-    """A netlink socket that sends one request and takes all of its replies before the next.
+    """A generic netlink socket that sends one request and takes all of its replies before the next.
 
     pyroute2's own sockets run an event loop inside, which Python forbids within a running one: this takes the plain
     socket that they are built on.
     """
 
-    def __init__(self, protocol: int) -> None:
-        self._protocol = protocol
+    def __init__(self) -> None:
         self._buffer = bytearray(REPLY_BUFFER)
         self._sequence = 0
         self._socket: socket.socket | None = None
@@ -250,7 +237,7 @@ class _Netlink:
     def _open(self) -> socket.socket:
         try:
             netlink: socket.socket = create_socket(
-                family=socket.AF_NETLINK, socket_type=socket.SOCK_RAW | socket.SOCK_CLOEXEC, proto=self._protocol
+                family=socket.AF_NETLINK, socket_type=socket.SOCK_RAW | socket.SOCK_CLOEXEC, proto=NETLINK_GENERIC
             )
             netlink.settimeout(KERNEL_TIMEOUT)
             netlink.bind((0, 0))

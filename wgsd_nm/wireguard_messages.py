@@ -7,7 +7,6 @@ struct nlmsghdr. No private or preshared key becomes an object: they are passed 
 
 from __future__ import annotations
 
-import os
 import socket
 import struct
 from collections.abc import Iterable, Iterator, Mapping
@@ -54,17 +53,12 @@ CTRL_CMD_GETFAMILY = 3  # linux/genetlink.h
 CTRL_ATTR_FAMILY_ID = 1
 CTRL_ATTR_FAMILY_NAME = 2
 
-IFLA_IFNAME = 3  # linux/if_link.h
-IFLA_LINKINFO = 18
-IFLA_INFO_KIND = 1
-
 MESSAGE_LIMIT = 60_000
 """No message to the kernel is longer, in octets: its list of peers is one attribute, whose length has 16 bits."""
 
 
 HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence number, port
 _GENERIC = struct.Struct("=BBxx")  # struct genlmsghdr: command, version
-_LINK = struct.Struct("=BxHiII")  # struct ifinfomsg
 _ATTRIBUTE = struct.Struct("=HH")  # struct nlattr: length with this header, type
 _NESTED = 1 << 15  # NLA_F_NESTED
 _TYPE_MASK = 0x3FFF  # NLA_TYPE_MASK
@@ -118,11 +112,6 @@ def encode_find_family() -> bytes:
     return _GENERIC.pack(CTRL_CMD_GETFAMILY, 1) + _attribute(CTRL_ATTR_FAMILY_NAME, FAMILY.encode() + b"\0")
 
 
-def encode_list_links() -> bytes:
-    """RTM_GETLINK for all network interfaces."""
-    return _LINK.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
-
-
 def encode_get(interface: str) -> bytes:
     """WG_CMD_GET_DEVICE. Raises InvalidValue."""
     return _GENERIC.pack(WG_CMD_GET_DEVICE, VERSION) + _interface_attribute(interface)
@@ -162,6 +151,12 @@ def encode_poke(key: bytes, sockaddr: bytes | None, keepalive: int) -> bytes:
     if keepalive:
         return b"".join((*poke, _attribute(WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL, _U16.pack(keepalive))))
     return b"".join((*poke, _KEEPALIVE_1, _entry_header(0), peer, _NO_KEEPALIVE))
+
+
+def encode_quiet(key: bytes, sockaddr: bytes) -> bytes:
+    """The entry of the peer with that key that sets its endpoint and has nothing sent."""
+    rest = _UPDATE_ONLY + _attribute(WGPEER_A_ENDPOINT, sockaddr)
+    return _attribute(_NESTED, _attribute(WGPEER_A_PUBLIC_KEY, key) + rest)
 
 
 @lru_cache
@@ -493,16 +488,3 @@ def decode_family(message: memoryview) -> int:
         if kind == CTRL_ATTR_FAMILY_ID:
             return _number(_U16, message, start, stop)
     raise DeviceError(UNREADABLE)
-
-
-def decode_link(message: memoryview) -> str | None:
-    """The name in an RTM_NEWLINK message if it is of a WireGuard device. Raises DeviceError."""
-    name, kind_of_link = None, b""
-    for kind, start, stop in _attributes(message, _LINK.size, len(message)):
-        if kind == IFLA_IFNAME:
-            name = os.fsdecode(message[start:stop].tobytes().rstrip(b"\0"))
-        elif kind == IFLA_LINKINFO:
-            for inner, first, end in _attributes(message, start, stop):
-                if inner == IFLA_INFO_KIND:
-                    kind_of_link = message[first:end].tobytes().rstrip(b"\0")
-    return name if kind_of_link == FAMILY.encode() else None

@@ -27,7 +27,15 @@ XML = INTERFACES / f"{names.AGENT}.xml"
 ACTIVATION = DATA / "dbus" / "services" / f"{names.AGENT}.service"
 UNIT = DATA / "systemd-user" / "wgsd-nm-agent.service"
 
-OF_CHANGES = {Reason.FOUND, Reason.MOVED, Reason.SILENT, Reason.ROAMED}
+OF_CHANGES = {
+    Reason.FOUND,
+    Reason.MOVED,
+    Reason.SILENT,
+    Reason.ROAMED,
+    Reason.CACHED,
+    Reason.ROLLED_BACK,
+    Reason.RESOLVED,
+}
 OURS = "io.github.wgsd_nm.Error."
 RAISED = (
     errors.InvalidArguments,

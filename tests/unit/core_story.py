@@ -161,12 +161,17 @@ class Story:
     def answers(self, **records: Endpoint | LookupFailed) -> tuple[Action, ...]:
         """The registry answers all that is asked of it: what it does not know with NoSuchPeer."""
         self.now += 0.01
+        return self.tells("10.0.0.254", **records)
+
+    def tells(self, source: str, **records: Endpoint | LookupFailed) -> tuple[Action, ...]:
+        """As `answers`, of one of several registries."""
         known = {key(name): answer for name, answer in records.items()}
-        return self.hear(LookupsAnswered("wg0", tuple(_answer(each, known.get(each)) for each in self.tunnel.pending)))
+        answers = tuple(_answer(each, known.get(each)) for each in self.tunnel.pending)
+        return self.hear(LookupsAnswered("wg0", source, answers))
 
     def hears_of(self, name: str, answer: Endpoint | LookupFailed) -> tuple[Action, ...]:
         """One answer comes, before those to other questions."""
-        return self.hear(LookupsAnswered("wg0", (_answer(key(name), answer),)))
+        return self.hear(LookupsAnswered("wg0", "10.0.0.254", (_answer(key(name), answer),)))
 
     def acknowledges(self) -> bool:
         """The helper carries the order under way out as the real one does; whether there was one."""

@@ -35,7 +35,7 @@ def clock() -> Clock:
 @pytest.fixture
 def kernel(clock: Clock) -> WireGuard:
     player = Player(DUMP, clock)
-    with patch("wgsd_nm.wireguard._Netlink", lambda _: player):
+    with patch("wgsd_nm.wireguard._Netlink", lambda: player):
         return WireGuard()
 
 

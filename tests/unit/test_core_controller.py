@@ -164,7 +164,7 @@ def test_answers_and_readings_of_what_has_gone_change_nothing() -> None:
     story.hear(NetworkSeen(network(uplink())))
     before = story.watch
     late: list[Event] = [
-        LookupsAnswered("wg0", ((BOB, advertised(BOB, HOME)),)),
+        LookupsAnswered("wg0", "10.0.0.254", ((BOB, advertised(BOB, HOME)),)),
         PeersRead("wg0", (bob(),), story.clock),
         EndpointsSet("wg0", (EndpointChange(BOB, None, HOME),), {}, {BOB: ChangeResult.CHANGED}),
         SetFailed("wg0", AccessDenied("no")),
@@ -191,7 +191,7 @@ def test_an_answer_for_a_peer_that_was_removed_meanwhile_changes_nothing() -> No
 def test_the_registrys_peer_is_never_asked_for_nor_written_from_its_zone() -> None:
     story = Story.settled(bob())
     assert all(REGISTRY not in ask.keys for ask in of_kind(LookUp, story.done))
-    story.hear(LookupsAnswered("wg0", ((REGISTRY, advertised(REGISTRY, CAFE)),)))
+    story.hear(LookupsAnswered("wg0", "10.0.0.254", ((REGISTRY, advertised(REGISTRY, CAFE)),)))
     story.sees(uplink("192.0.2.99/24"))
     story.reads()
     writes = [change for order in of_kind(SetEndpoints, story.done) for change in order.changes]

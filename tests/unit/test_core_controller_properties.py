@@ -69,7 +69,7 @@ class World:
     story: Story = field(default_factory=Story)
     reading: set[str] = field(default_factory=set)
     writing: dict[str, SetEndpoints] = field(default_factory=dict)
-    asked: list[tuple[str, PublicKey]] = field(default_factory=list)
+    asked: list[tuple[str, str, PublicKey]] = field(default_factory=list)
     reported: dict[PublicKey, set[Endpoint]] = field(default_factory=dict)
     waiting: dict[int, float] = field(default_factory=dict)
     seat: bool = True
@@ -107,7 +107,7 @@ class World:
                 case LookUp(interface, servers, _, keys):
                     self.judge_place()
                     assert not {REGISTRY, DAVE} & set(keys)
-                    self.asked += [(interface, each) for each in keys for _ in servers]
+                    self.asked += [(interface, str(server), each) for each in keys for server in servers]
                 case ForgetServers():
                     self.asked.clear()
                 case Reply(token):
@@ -191,15 +191,15 @@ class World:
 
     def answer(self, count: int, what: Endpoint | LookupFailed) -> None:
         answered, self.asked = self.asked[:count], self.asked[count:]
-        for interface in {interface for interface, _ in answered}:
+        for source in dict.fromkeys((interface, server) for interface, server, _ in answered):
             told: list[tuple[PublicKey, Advertisement | LookupFailed]] = []
-            for public_key in [each for at, each in answered if at == interface]:
+            for public_key in [each for *asked, each in answered if tuple(asked) == source]:
                 if isinstance(what, Endpoint):
                     told.append((public_key, advertised(public_key, what)))
                     self.reported.setdefault(public_key, set()).add(what)
                 else:
                     told.append((public_key, what))
-            self.story.hear(LookupsAnswered(interface, tuple(told)))
+            self.story.hear(LookupsAnswered(*source, tuple(told)))
 
     def lives(self, name: str, public_key: PublicKey, endpoint: Endpoint) -> None:
         if public_key not in self.story.kernel or (name == "removed" and public_key == REGISTRY):

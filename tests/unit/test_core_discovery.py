@@ -8,10 +8,10 @@ from ipaddress import ip_address, ip_interface, ip_network
 
 import pytest
 
-from tests.unit.core_story import BOB, REGISTRY, network, profile, uplink
+from tests.unit.core_story import BOB, REGISTRY, kernel_peer, network, profile, uplink
 from tests.unit.core_story import tunnel as with_registry
 from wgsd_nm.core.config import TunnelConfig
-from wgsd_nm.core.discovery import discover, has_usable_uplink, registry_peers
+from wgsd_nm.core.discovery import discover, has_usable_uplink, place
 from wgsd_nm.core.model import Server, Tunnel, Uplink
 from wgsd_nm.core.watch import Discovery
 
@@ -60,28 +60,65 @@ def test_beside_a_full_tunnel(own: str, registry: str, device: str, leading: set
     tunnel = full_tunnel(own)
     found = discover(tunnel, settings("wg.example.com.", registry), (ETHERNET,))
     assert [server.device for server in found.servers] == [device]
-    assert registry_peers(tunnel, found.servers) == leading
+    assert found.registry_peers == leading
 
 
 def test_only_the_peer_with_the_longest_prefix_leads_to_the_registry() -> None:
     relay = replace(profile(BOB, "10.0.0.0/24"), allowed_ips=(ip_network("10.0.0.0/24"),))
-    assert registry_peers(with_registry(relay), [Server(ip_address("10.0.0.254"))]) == {REGISTRY}
-    assert registry_peers(with_registry(relay), [Server(ip_address("10.0.0.9"))]) == {BOB}
+    for registry, leading in (("10.0.0.254", REGISTRY), ("10.0.0.9", BOB)):
+        found = discover(with_registry(relay), settings("wg.example.com.", registry), (ETHERNET,))
+        assert found.registry_peers == {leading}
 
 
 @pytest.mark.parametrize("endpoint", ["203.0.113.254:51820", "[2001:db8::254]:51820"])
 def test_a_registry_at_a_peers_public_address_is_that_peer(endpoint: str) -> None:
     tunnel = replace(TUNNEL, peers=(profile(BOB, "10.0.0.2/32", endpoint),))
-    server = Server(ip_address(endpoint.rpartition(":")[0].strip("[]")))
-    assert registry_peers(tunnel, [server]) == {BOB}
-    assert registry_peers(replace(TUNNEL, peers=(profile(BOB, "10.0.0.2/32", "host:1"),)), [server]) == frozenset()
+    asked = settings("wg.example.com.", endpoint.rpartition(":")[0].strip("[]"))
+    assert discover(tunnel, asked, (ETHERNET,)).registry_peers == {BOB}
+    named = replace(TUNNEL, peers=(profile(BOB, "10.0.0.2/32", "host:1"),))
+    assert discover(named, asked, (ETHERNET,)).registry_peers == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "host"),
+    [
+        ("registry.example.com:51820", ("registry.example.com", 51820)),
+        ("203.0.113.254:51820", None),
+        ("[2001:db8::254]:51820", None),
+        ("registry.example.com", None),
+        ("registry.example.com:0", None),
+        ("registry.example.com:70000", None),
+        ("", None),
+    ],
+)
+def test_the_host_that_the_profile_names_for_the_registrys_peer(endpoint: str, host: object) -> None:
+    tunnel = replace(TUNNEL, peers=(profile(REGISTRY, "10.0.0.254/32", endpoint), profile(BOB, "10.0.0.2/32", "b.x:1")))
+    found = discover(tunnel, settings("wg.example.com.", "10.0.0.254"), (ETHERNET,))
+    assert found.hosts == ({REGISTRY: host} if host else {})
+
+
+def test_the_kernel_tells_where_the_profile_does_not() -> None:
+    bare = replace(TUNNEL, peers=tuple(replace(peer, allowed_ips=()) for peer in TUNNEL.peers))
+    asked = settings("wg.example.com.", "10.0.0.254")
+    unread = discover(bare, asked, (ETHERNET,))
+    assert (unread.servers, unread.problem) == ((), "the device has not been read yet"), "nothing may leak outside"
+    read = discover(bare, asked, (ETHERNET,), [kernel_peer(REGISTRY, "10.0.0.254/32")])
+    assert read.servers == (Server(ip_address("10.0.0.254"), device="wg0"),)
+    assert read.registry_peers == {REGISTRY}
+
+
+def test_a_place_is_its_connection_and_its_router() -> None:
+    assert place(network(ETHERNET, WIRELESS)) == "uuid-eth0 192.0.2.1"
+    assert place(network(replace(ETHERNET, gateways=()), WIRELESS)) == "uuid-wlan0 198.18.0.1"
+    assert place(network(replace(ETHERNET, gateways=()))) == ""
+    assert place(network()) == ""
 
 
 @pytest.mark.parametrize("search", ["wg.example.com", "~WG.example.com"])
 def test_auto_takes_zone_and_registry_from_the_profile(search: str) -> None:
     tunnel = replace(TUNNEL, search=("~.", search, "other.example"), dns=(ip_address("10.0.0.254"),))
     assert discover(tunnel, settings(""), (ETHERNET,)) == Discovery(
-        "wg.example.com.", (Server(ip_address("10.0.0.254"), 53, "wg0"),)
+        "wg.example.com.", (Server(ip_address("10.0.0.254"), 53, "wg0"),), registry_peers=frozenset([REGISTRY])
     )
 
 

@@ -131,7 +131,7 @@ def test_a_path_from_which_nothing_comes_is_called_so_after_15_seconds() -> None
     story = Story.settled(bob(), bob=HOME)
     while story.now < 120:
         story.check()
-        assert story.hear(LookupsAnswered("wg0", ())) == ()
+        assert story.hear(LookupsAnswered("wg0", "10.0.0.254", ())) == ()
     assert verdict(story) == (PeerState.UNREACHABLE, Reason.NO_REPLY)
     assert verdict(story, REGISTRY) == (PeerState.STALE, Reason.REGISTRY_SILENT)
     assert str(REGISTRY_AT) in shown(story, REGISTRY).text
@@ -179,7 +179,7 @@ def test_names_come_from_the_configuration_then_the_registry_then_the_key() -> N
     story = Story.settled(bob(), bob=HOME)
     assert shown(story).name == str(BOB)[:8]
     story.hear(RefreshRequested(1))
-    story.hear(LookupsAnswered("wg0", ((BOB, Advertisement(BOB, (HOME,), 0, name="bobs-laptop")),)))
+    story.hear(LookupsAnswered("wg0", "10.0.0.254", ((BOB, Advertisement(BOB, (HOME,), 0, name="bobs-laptop")),)))
     assert shown(story).name == "bobs-laptop"
     text = f'[tunnel.home]\nzone = "wg.example.com"\nregistry = "10.0.0.254"\nnames.Bob = "{BOB}"\n'
     story.hear(ConfigLoaded(config.parse(text, "test")))
@@ -201,13 +201,14 @@ def test_a_silent_registry_degrades_the_tunnel_until_it_answers_again() -> None:
     story.works()
     story.answers(bob=HOME, me=OFFICE)
     assert shown_tunnel(story).last_error == ""
-    assert shown_tunnel(story).public_endpoint == OFFICE
+    assert shown_tunnel(story).public_endpoints == (OFFICE,)
 
 
-def test_a_wrong_configuration_is_shown_at_the_tunnels() -> None:
+def test_a_wrong_configuration_is_shown_beside_the_tunnels() -> None:
     story = Story.settled(bob(), bob=HOME)
     story.hear(ConfigLoaded(None, "config.toml: zone: expected"))
-    assert shown_tunnel(story).last_error == "config.toml: zone: expected"
+    assert status(story.watch, story.now).last_error == "config.toml: zone: expected"
+    assert shown_tunnel(story).last_error == ""
 
 
 def test_clients_are_told_of_a_peers_change_but_not_of_the_times() -> None:

@@ -175,7 +175,7 @@ def test_a_wrong_change_refuses_all_of_them_unasked(
 
 
 def test_a_refusal_in_the_midst_says_how_far_it_came(monkeypatch: pytest.MonkeyPatch) -> None:
-    peers = tuple(Peer(PublicKey(number.to_bytes(32)), OLD) for number in range(700))
+    peers = tuple(Peer(PublicKey(number.to_bytes(32)), OLD, persistent_keepalive=25) for number in range(700))
     dumped = [part(replace(SAMPLE, peers=peers[start : start + 200])) for start in range(0, 700, 200)]
     device, kernel = opened(monkeypatch, (*dumped, [END]), [[ACK]], [[error(errno.ENODEV)]])
     with pytest.raises(NoSuchDevice, match=r"of 700 peers, \d{3} had been written"):

@@ -346,7 +346,6 @@ def test_noise_is_split_into_whole_messages_or_refused(noise: bytes) -> None:
 def test_noise_is_a_device_error(noise: bytes) -> None:
     for decoder in (
         messages.decode_family,
-        messages.decode_link,
         messages.decode_paths,
         messages.DeviceDecoder("wg0").add,
     ):
@@ -389,6 +388,13 @@ def test_a_poke_sets_the_endpoint_and_moves_the_keepalive_to_nothing_and_back(
         {1: key.raw, 3: UPDATE_ONLY, 4: sockaddr(endpoint), 5: interval(0)},
         {1: key.raw, 3: UPDATE_ONLY, 5: interval(keepalive)},
     ]
+
+
+@settings(deadline=None)
+@given(keys, endpoints)
+def test_quietly_only_the_endpoint_is_set(key: PublicKey, endpoint: Endpoint) -> None:
+    octets = messages.encode_quiet(key.raw, sockaddr(endpoint))
+    assert entries(octets) == [{1: key.raw, 3: UPDATE_ONLY, 4: sockaddr(endpoint)}]
 
 
 def test_a_poke_without_keepalive_ends_without_keepalive() -> None:
@@ -439,16 +445,6 @@ def test_a_wrong_interface_name_never_becomes_a_message() -> None:
     for name in ("", "wg0\0", "a/b", "sixteen-letters-"):
         with pytest.raises(InvalidValue):
             messages.encode_get(name)
-
-
-def test_only_links_of_kind_wireguard_are_named() -> None:
-    def link(kind: bytes) -> memoryview:
-        return memoryview(bytes(16) + attribute(3, b"wg0\0") + attribute(18, attribute(1, kind)))
-
-    assert messages.decode_link(link(b"wireguard\0")) == "wg0"
-    assert messages.decode_link(link(b"wireguard")) == "wg0"
-    assert messages.decode_link(link(b"bridge\0")) is None
-    assert messages.decode_link(memoryview(bytes(16) + attribute(3, b"lo\0"))) is None
 
 
 def test_the_familys_number_is_found() -> None:

@@ -12,7 +12,8 @@ import sys
 from typing import Final
 
 from wgsd_nm import __version__
-from wgsd_nm.agent import configfile
+from wgsd_nm.agent import configfile, statefile
+from wgsd_nm.agent.clock import WallClock
 from wgsd_nm.agent.helper import HelperClient
 from wgsd_nm.agent.logind import Logind
 from wgsd_nm.agent.loop import Loop
@@ -56,9 +57,10 @@ async def run() -> int:
         _log.info("the system bus is %s", "connected" if connected else "lost; it is tried again")
 
     service = Service(session, reload)
-    loop = Loop(HelperClient(system), Resolver(), service.changed, service.announce)
+    loop = Loop(HelperClient(system), Resolver(), service.changed, service.announce, statefile.load())
     network_manager = NetworkManager(system, lambda network: loop.handle(NetworkSeen(network)))
     logind = Logind(system, lambda: loop.handle(Woke()), lambda active: loop.handle(SeatChanged(active)))
+    clock = WallClock(lambda: None if logind.present else loop.handle(Woke()))
     try:
         await session.connect()
     except BusError as error:
@@ -76,6 +78,7 @@ async def run() -> int:
         _log.error("%s", error)
         await session.close()
         return 1
+    clock.start()
     await logind.start()
     await network_manager.start()
     keeper = asyncio.create_task(system.keep(on_connected))
@@ -90,6 +93,7 @@ async def run() -> int:
         for task in (keeper, lost, stopped):
             task.cancel()
         await asyncio.gather(keeper, lost, stopped, return_exceptions=True)
+        clock.close()
         await logind.close()
         await network_manager.close()
         await loop.close()

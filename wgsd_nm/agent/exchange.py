@@ -17,6 +17,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
+from math import inf
 from typing import Any, Final, Generic, TypeVar
 
 from wgsd_nm.core import dnsbytes
@@ -37,6 +38,10 @@ FIRST_TIMEOUT: Final = 0.5
 MIN_TIMEOUT: Final = 0.2
 MAX_TIMEOUT: Final = 1.0
 TCP_TIMEOUT: Final = 3.0
+SILENCES: Final = 2
+"""Times in a row that a server must have answered plain DNS after EDNS stayed unanswered: one packet may be lost."""
+PLAIN_LIFETIME: Final = 300.0
+"""Seconds after which a server that seemed not to read EDNS is asked with it again."""
 TCP_CONNECTIONS: Final = 16
 MAX_DATAGRAM: Final = 4096
 DATAGRAMS_PER_WAKEUP: Final = 64
@@ -73,7 +78,9 @@ class NameServer:
         self._client_cookie = os.urandom(dnsbytes.CLIENT_COOKIE_LENGTH)
         self._server_cookie = b""
         self._repeats_cookie = False
-        self._is_plain = False
+        self._plain_until = -inf
+        self._silences = 0
+        self._silent_at = -inf
         self._folds_case = False
         self._lacks_tcp = False
 
@@ -103,7 +110,7 @@ class NameServer:
                 asking.is_plain = True  # wgsd is silent for ever when EDNS gives room for a TXT that it cannot pack
             turn = await self._try(asking, patience)
             if turn is _Turn.PLAIN:
-                asking.is_plain = True
+                asking.is_plain = asking.is_refused = True
                 turn = await self._try(asking, patience)
             match turn:
                 case _Answered(value):
@@ -205,7 +212,7 @@ class NameServer:
 
     def speaks_edns(self, asking: _Asking[Any]) -> bool:
         """Whether the next query for a question may use EDNS."""
-        return not (self._is_plain or asking.is_plain)
+        return not asking.is_plain and asyncio.get_running_loop().time() >= self._plain_until
 
     def is_genuine(self, answer: bytes, has_edns: bool) -> bool:
         """Learn the cookie of an answer; False for one without, from a server that always repeats ours."""
@@ -218,10 +225,23 @@ class NameServer:
         self._server_cookie = cookie
         return True
 
-    def answered(self, seconds: float, has_edns: bool) -> None:
-        """Learn the time of one round trip (smoothed as in RFC 6298), and whether it took a query without EDNS."""
-        self._is_plain = not has_edns
+    def answered(self, asking: _Asking[Any], sent: _Try) -> None:
+        """Learn the time of one round trip (smoothed as in RFC 6298), and whether it took a query without EDNS.
+
+        Silence to questions that were under way together is one silence.
+        """
+        now = asyncio.get_running_loop().time()
+        seconds = now - sent.sent_at
         self._round_trip = self._round_trip * 0.875 + seconds * 0.125 if self._round_trip else seconds
+        if sent.has_edns:
+            self._silences, self._plain_until = 0, -inf
+            return
+        first = asking.tries[0]
+        if first.has_edns and not asking.is_refused and first.sent_at > self._silent_at:
+            self._silences += 1
+            self._silent_at = now
+        if asking.is_refused or (first.has_edns and self._silences >= SILENCES):
+            self._plain_until = now + PLAIN_LIFETIME
 
     def drop(self, port: _Port) -> None:
         """Use a socket that failed no more."""
@@ -252,6 +272,8 @@ class _Asking(Generic[T]):
         self.rdtype = rdtype
         self.judge = judge
         self.is_plain = False
+        self.is_refused = False
+        """Whether the server said that it cannot read EDNS."""
         self.turn: asyncio.Future[_Answered[T] | _Turn]
         self.bad: BadAnswer | None = None
         self.truncated: bytes | None = None
@@ -273,7 +295,7 @@ class _Asking(Generic[T]):
         if not self.turn.done():
             self.turn.set_exception(error)
 
-    def received(self, sent: _Try, answer: bytes, seconds: float) -> None:
+    def received(self, sent: _Try, answer: bytes) -> None:
         """An answer with the identifier of one of the tries."""
         if len(answer) < dnsbytes.HEADER or answer[2] & 0xF8 != 0x80:
             return
@@ -293,7 +315,7 @@ class _Asking(Generic[T]):
             return
         if not self._server.is_genuine(answer, sent.has_edns):
             return
-        self._server.answered(seconds, sent.has_edns)
+        self._server.answered(self, sent)
         if answer[2] & _TRUNCATED:
             self.truncated = answer
             self.end(_Turn.TCP)
@@ -384,7 +406,7 @@ class _Port:
     def _received(self, answer: bytes) -> None:
         sent = self.waiting.get(int.from_bytes(answer[:2]))
         if sent is not None:
-            sent.asking.received(sent, answer, self._loop.time() - sent.sent_at)
+            sent.asking.received(sent, answer)
 
 
 def _judged(answer: bytes, judge: Callable[[bytes], T]) -> _Answered[T] | None:

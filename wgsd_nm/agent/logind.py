@@ -42,6 +42,11 @@ class Logind:
         self._signals = 0
         self._finding: asyncio.Task[None] | None = None
 
+    @property
+    def present(self) -> bool:
+        """Whether there is a logind, which tells of each sleep."""
+        return bool(self._owner)
+
     async def start(self) -> None:
         """Subscribe. `on_active` is first called when the bus is connected and logind, if there, has answered."""
         await asyncio.gather(

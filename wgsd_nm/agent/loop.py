@@ -13,6 +13,7 @@ from itertools import count
 from math import inf
 from typing import Any, Final, assert_never
 
+from wgsd_nm.agent import hostname, statefile
 from wgsd_nm.agent.helper import HelperClient
 from wgsd_nm.agent.probe import probe
 from wgsd_nm.agent.resolver import Resolver
@@ -24,6 +25,7 @@ from wgsd_nm.core.events import (
     EndpointsSet,
     Event,
     ForgetServers,
+    HostResolved,
     LookUp,
     LookupsAnswered,
     NetworkSeen,
@@ -32,12 +34,15 @@ from wgsd_nm.core.events import (
     ReadFailed,
     ReadPeers,
     RefreshRequested,
+    Remember,
     Reply,
+    Resolve,
     SetEndpoints,
     SetFailed,
     TimePassed,
 )
-from wgsd_nm.core.model import Advertisement, Network, PublicKey, Server
+from wgsd_nm.core.memory import Memory
+from wgsd_nm.core.model import Advertisement, Endpoint, Network, PublicKey, Server
 from wgsd_nm.core.watch import AgentWatch
 
 _log = logging.getLogger(__name__)
@@ -57,15 +62,18 @@ class Loop:
         resolver: Resolver,
         on_change: Callable[[], None],
         on_announce: Callable[[Announce], None],
+        memory: Memory | None = None,
     ) -> None:
-        self.watch = AgentWatch()
+        """`memory` is what is known from former runs."""
+        self.watch = AgentWatch(memory=memory or Memory())
         self._helper = helper
         self._resolver = resolver
         self._on_change = on_change
         self._on_announce = on_announce
         self._tasks: set[asyncio.Task[None]] = set()
         self._lookups: set[asyncio.Task[None]] = set()
-        self._answers: dict[str, Answers] = {}
+        self._saves: set[asyncio.Task[None]] = set()
+        self._answers: dict[tuple[str, str], Answers] = {}
         self._replies: dict[int, asyncio.Future[None]] = {}
         self._tokens = count(1)
         self._network_known = asyncio.Event()
@@ -112,7 +120,7 @@ class Loop:
         tasks = self._tasks | self._lookups
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, *self._saves, return_exceptions=True)
         self._resolver.close()
 
     def _perform(self, action: Action) -> None:
@@ -122,6 +130,8 @@ class Loop:
             case LookUp(interface, servers, zone, keys):
                 for server in servers:
                     self._spawn(self._lookups, self._look_up(interface, server, zone, keys))
+            case Resolve():
+                self._spawn(self._lookups, self._resolve(action))
             case SetEndpoints():
                 self._spawn(self._tasks, self._set(action))
             case Probe(interface, addresses):
@@ -131,6 +141,8 @@ class Loop:
                     task.cancel()
                 self._answers.clear()
                 self._resolver.forget()
+            case Remember(memory):
+                self._spawn(self._saves, statefile.save(memory))
             case Announce():
                 self._on_announce(action)
             case Reply(token, error):
@@ -159,26 +171,37 @@ class Loop:
 
         def answered(key: PublicKey, answer: Advertisement | LookupFailed) -> None:
             unanswered.discard(key)
-            self._answered(interface, key, answer)
+            self._answered(interface, server, key, answer)
 
         try:
             await self._resolver.lookups(server, zone, keys, answered)
         except Exception as error:
             _log.warning("lookups at %s failed: %s", server, _as_ours(error))
         for key in unanswered:
-            self._answered(interface, key, NoAnswer(f"{server} gave no answer"))
+            self._answered(interface, server, key, NoAnswer(f"{server} gave no answer"))
 
-    def _answered(self, interface: str, key: PublicKey, answer: Advertisement | LookupFailed) -> None:
-        """Answers that come in one turn of the event loop are one event."""
-        if interface not in self._answers:
-            self._answers[interface] = []
-            asyncio.get_running_loop().call_soon(self._deliver, interface)
-        self._answers[interface].append((key, answer))
+    def _answered(self, interface: str, server: Server, key: PublicKey, answer: Advertisement | LookupFailed) -> None:
+        """A server's answers that come in one turn of the event loop are one event."""
+        source = (interface, str(server))
+        if source not in self._answers:
+            self._answers[source] = []
+            asyncio.get_running_loop().call_soon(self._deliver, *source)
+        self._answers[source].append((key, answer))
 
-    def _deliver(self, interface: str) -> None:
-        answers = self._answers.pop(interface, None)
+    def _deliver(self, interface: str, source: str) -> None:
+        answers = self._answers.pop((interface, source), None)
         if answers:
-            self.handle(LookupsAnswered(interface, tuple(answers)))
+            self.handle(LookupsAnswered(interface, source, tuple(answers)))
+
+    async def _resolve(self, order: Resolve) -> None:
+        answer: tuple[Endpoint, ...] | LookupFailed
+        try:
+            answer = await hostname.resolve(order.host, order.port, order.uplinks)
+        except LookupFailed as error:
+            answer = error
+        except Exception as error:
+            answer = NoAnswer(f"{order.host}: {_as_ours(error)}")
+        self.handle(HostResolved(order.interface, order.public_key, order.host, answer))
 
     def _reply(self, token: int, error: WgsdError | None) -> None:
         reply = self._replies.get(token)

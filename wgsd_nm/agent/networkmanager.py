@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Final
 
 from wgsd_nm.agent.nm_mirror import FOLDERS, INTERFACES, Mirror
 from wgsd_nm.bus import names
 from wgsd_nm.bus.connection import Bus
-from wgsd_nm.core.errors import BusError
+from wgsd_nm.core.errors import AccessDenied, BusError, CallFailed
 from wgsd_nm.core.model import Network
 
 _log = logging.getLogger(__name__)
@@ -29,6 +29,16 @@ _log = logging.getLogger(__name__)
 _FIRST_RETRY: Final = 1.0
 _LAST_RETRY: Final = 30.0
 _MAX_COMPLAINTS: Final = 256
+
+_FINAL: Final = frozenset(
+    {
+        names.ERROR_UNKNOWN_OBJECT,
+        names.ERROR_UNKNOWN_INTERFACE,
+        names.ERROR_UNKNOWN_METHOD,
+        f"{names.NM_SETTINGS}.PermissionDenied",
+    }
+)
+"""How NetworkManager says that there is no such profile, or none for us (NMSettingsError)."""
 
 _Step = Callable[[Mirror, str, list[Any]], bool]
 
@@ -40,13 +50,13 @@ class NetworkManager:
         self._bus = bus
         self._on_network = on_network
         self._last: Network | None = None
-        self._owner = ""
         self._mirror: Mirror | None = None
         self._journal: list[tuple[_Step, str, list[Any]]] | None = None
         self._loading: asyncio.Task[None] | None = None
         self._reading: dict[str, asyncio.Task[None]] = {}
         self._due: set[str] = set()
         self._complaints: set[str] = set()
+        self._closed = False
 
     async def start(self) -> None:
         """Subscribe. The first snapshot comes when the bus is connected and NetworkManager, if there, has answered."""
@@ -76,24 +86,20 @@ class NetworkManager:
         )
         await self._bus.watch_owner(names.NM, self._owned)
 
-    async def refresh(self) -> None:
-        """Read everything again. Returns when that is done, or NetworkManager has gone; what fails is tried again."""
-        if self._owner:
-            await asyncio.wait({self._load()})
-
     async def close(self) -> None:
         """End what is under way. The subscriptions stay with the bus, but no snapshot is delivered any more."""
+        self._closed = True
         self._forget()
-        self._owner = ""
 
     def _owned(self, owner: str) -> None:
         """NetworkManager's name has another owner: all that was known is void."""
         self._forget()
-        self._owner = owner
+        if self._closed:
+            return
         if not owner or self._last is not None:
             self._deliver(Network())
         if owner:
-            self._load()
+            self._loading = self._spawn(self._load_until_known())
 
     def _forget(self) -> None:
         for task in (self._loading, *self._reading.values()):
@@ -105,25 +111,18 @@ class NetworkManager:
         self._mirror = None
         self._journal = None
 
-    def _load(self) -> asyncio.Task[None]:
-        if self._loading is None or self._loading.done():
-            self._loading = self._spawn(self._load_until_known())
-        return self._loading
-
     async def _load_until_known(self) -> None:
-        pause = _FIRST_RETRY
-        while True:
+        for pause in _pauses():
             try:
                 await self._load_once()
                 break
             except BusError as error:
                 self._complain(f"NetworkManager's objects cannot be read, it is tried again: {error}")
             await asyncio.sleep(pause)
-            pause = min(2 * pause, _LAST_RETRY)
         self._settle()
 
     async def _load_once(self) -> None:
-        """Fill a new mirror, play the signals since then on top of it, and put it in the place of the old one."""
+        """Fill a mirror, and play the signals since then on top of it. Raises BusError."""
         journal: list[tuple[_Step, str, list[Any]]] = []
         self._journal = journal
         try:
@@ -133,8 +132,13 @@ class NetworkManager:
             mirror = Mirror(self._complain)
             mirror.load(next(iter(reply), None))
             profiles = sorted(mirror.take_unread())
-            for path, settings in zip(profiles, await asyncio.gather(*map(self._settings, profiles)), strict=True):
-                if settings is not None:
+            replies = await asyncio.gather(*map(self._settings, profiles), return_exceptions=True)
+            for path, settings in zip(profiles, replies, strict=True):
+                if isinstance(settings, BusError):
+                    self._due.add(path)
+                elif isinstance(settings, BaseException):
+                    raise settings
+                elif settings is not None:
                     mirror.learn(path, settings)
         finally:
             if self._journal is journal:  # not so when NetworkManager was restarted meanwhile
@@ -158,29 +162,39 @@ class NetworkManager:
         """The mirror changed: read the profiles that it lacks, and tell what it comes to."""
         if self._mirror is None:
             return
-        for path in self._mirror.take_unread():
-            self._due.add(path)
-            if path not in self._reading:
-                self._reading[path] = self._spawn(self._read(path))
+        self._due |= self._mirror.take_unread()
+        for path in self._due - self._reading.keys():
+            self._reading[path] = self._spawn(self._read(path))
         self._deliver(self._mirror.network())
 
     async def _read(self, path: str) -> None:
-        """Read a profile, once more where it was updated meanwhile."""
+        """Read a profile: again where that failed, and once more where it was updated meanwhile."""
+        pauses = _pauses()
         while path in self._due:
             self._due.discard(path)
-            settings = await self._settings(path)
+            try:
+                settings = await self._settings(path)
+            except BusError:
+                self._due.add(path)
+                await asyncio.sleep(next(pauses))
+                continue
             if settings is not None and path not in self._due and self._mirror is not None:
                 self._mirror.learn(path, settings)
         del self._reading[path]
         self._settle()
 
     async def _settings(self, path: str) -> object:
-        """The settings of a profile, None where they cannot be had: it is gone, or its permissions shut us out."""
+        """The settings of a profile, None where they cannot be had: it is gone, or its permissions shut us out.
+
+        Raises BusError where it is worth another try.
+        """
         try:
             reply = await self._bus.call(names.NM, path, names.NM_PROFILE, "GetSettings", autostart=False)
         except BusError as error:
             self._complain(f"NetworkManager's profile {path} cannot be read, its tunnel is left out: {error}")
-            return None
+            if _is_final(error):
+                return None
+            raise
         return next(iter(reply), None)
 
     def _deliver(self, network: Network) -> None:
@@ -196,3 +210,16 @@ class NetworkManager:
         if sentence not in self._complaints and len(self._complaints) < _MAX_COMPLAINTS:
             self._complaints.add(sentence)
             _log.warning("%s", sentence)
+
+
+def _pauses() -> Iterator[float]:
+    """Seconds before the next try, and the next, without end."""
+    pause = _FIRST_RETRY
+    while True:
+        yield pause
+        pause = min(2 * pause, _LAST_RETRY)
+
+
+def _is_final(error: BusError) -> bool:
+    """Whether the same call would fail again: a change of the profile, which makes a signal, may mend it."""
+    return isinstance(error, AccessDenied) or (isinstance(error, CallFailed) and error.name in _FINAL)

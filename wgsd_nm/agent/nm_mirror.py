@@ -16,16 +16,27 @@ from wgsd_nm.agent import nm_values as values
 from wgsd_nm.agent.nm_profile import Profile
 from wgsd_nm.bus import names
 from wgsd_nm.core.errors import InvalidValue
-from wgsd_nm.core.model import Connectivity, IPInterface, Network, PublicKey, Tunnel, Uplink, parse_interface, shown
+from wgsd_nm.core.model import (
+    Connectivity,
+    IPAddress,
+    IPInterface,
+    Network,
+    PublicKey,
+    Tunnel,
+    Uplink,
+    parse_interface,
+    shown,
+)
 
 _R = TypeVar("_R")
 
-_IP_CHECK: Final = 80  # NM_DEVICE_STATE_IP_CHECK and so on
+_UNMANAGED: Final = 10  # NM_DEVICE_STATE_UNMANAGED and so on
+_IP_CHECK: Final = 80
 _ACTIVATED: Final = 100
-_TUN: Final = 16  # NM_DEVICE_TYPE_TUN and so on
-_DUMMY: Final = 22
-_WIREGUARD: Final = 29
-_LOOPBACK: Final = 32
+_WIREGUARD: Final = 29  # NM_DEVICE_TYPE_WIREGUARD
+_TUNNELS_OF_OTHERS: Final = frozenset({16, 32})  # NM_DEVICE_TYPE_TUN, NM_DEVICE_TYPE_LOOPBACK
+_CARDS: Final = frozenset({1, 2, 5, 8, 9, 10, 11, 15})
+"""Ethernet, Wi-Fi, Bluetooth, modem, InfiniBand, and the bond, VLAN and team that are made of them (NMDeviceType)."""
 
 _NO_OBJECT: Final = ("", "/")
 
@@ -33,12 +44,14 @@ _NO_OBJECT: Final = ("", "/")
 @dataclass(slots=True)
 class _Manager:
     connectivity: Connectivity = Connectivity.UNKNOWN
+    starting: bool = False
 
 
 @dataclass(slots=True)
 class _Device:
     type: int = 0
     state: int = 0
+    real: bool = True
     interface: str = ""
     ip_interface: str = ""
     active: str = ""
@@ -67,6 +80,7 @@ class _Active:
 class _Config:
     addresses: tuple[IPInterface, ...] = ()
     routes: tuple[values.DefaultRoute, ...] = ()
+    name_servers: tuple[IPAddress, ...] = ()
 
 
 _Decode = Callable[[object, values.Complain], object]
@@ -85,12 +99,16 @@ class _Kind:
 
 
 _KINDS: Final[Mapping[str, _Kind]] = {
-    names.NM: _Kind(_Manager, {"Connectivity": ("connectivity", _plain(values.connectivity))}),
+    names.NM: _Kind(
+        _Manager,
+        {"Connectivity": ("connectivity", _plain(values.connectivity)), "Startup": ("starting", _plain(values.flag))},
+    ),
     names.NM_DEVICE: _Kind(
         _Device,
         {
             "DeviceType": ("type", _plain(values.number)),
             "State": ("state", _plain(values.number)),
+            "Real": ("real", _plain(values.flag)),
             "Interface": ("interface", _plain(values.text)),
             "IpInterface": ("ip_interface", _plain(values.text)),
             "ActiveConnection": ("active", _plain(values.text)),
@@ -111,6 +129,7 @@ _KINDS: Final[Mapping[str, _Kind]] = {
         {
             "AddressData": ("addresses", partial(values.addresses, 4)),
             "RouteData": ("routes", partial(values.default_routes, 4)),
+            "NameserverData": ("name_servers", partial(values.name_servers, 4)),
         },
     ),
     names.NM_IP6: _Kind(
@@ -118,6 +137,7 @@ _KINDS: Final[Mapping[str, _Kind]] = {
         {
             "AddressData": ("addresses", partial(values.addresses, 6)),
             "RouteData": ("routes", partial(values.default_routes, 6)),
+            "Nameservers": ("name_servers", partial(values.name_servers, 6)),
         },
     ),
 }
@@ -227,29 +247,25 @@ class Mirror:
         """What all this comes to.
 
         An uplink counts from IP_CHECK on: its addresses and routes are in place, and what NetworkManager still waits
-        for, the dispatcher, takes longer than all before. A tunnel counts when it is activated: the helper lets nobody
-        at it sooner.
+        for, the dispatcher, takes longer than all before. A tunnel of NetworkManager's counts when it is activated: the
+        helper lets nobody at it sooner.
         """
-        manager = self._find(names.NM_PATH, names.NM, _Manager)
+        manager = self._find(names.NM_PATH, names.NM, _Manager) or _Manager()
         uplinks: list[tuple[tuple[bool, int, str], Uplink]] = []
         tunnels: list[Tunnel] = []
         carrier: set[str] = set()
         for path, device in self._each(names.NM_DEVICE, _Device):
-            active = self._find(device.active, names.NM_ACTIVE, _Active)
-            interface = self._interface(path, device)
-            if active is None or not interface:
-                continue
             if device.type == _WIREGUARD:
-                tunnel = self._tunnel(path, interface, device, active)
+                tunnel = self._tunnel(path, device) or (None if manager.starting else self._foreign(path, device))
                 tunnels += () if tunnel is None else (tunnel,)
-            elif (uplink := self._uplink(interface, device, active)) is not None:
-                uplinks.append(((not uplink.gateways, uplink.metric, interface), uplink))
+            elif (uplink := self._uplink(path, device)) is not None:
+                uplinks.append(((not uplink.gateways, uplink.metric, uplink.interface), uplink))
                 wired = self._find(path, names.NM_WIRED, _Wired)
                 if wired is None or wired.carrier:
-                    carrier.add(interface)
+                    carrier.add(uplink.interface)
         return Network(
             available=True,
-            connectivity=Connectivity.UNKNOWN if manager is None else manager.connectivity,
+            connectivity=manager.connectivity,
             uplinks=tuple(uplink for _, uplink in sorted(uplinks, key=lambda entry: entry[0])),
             tunnels=tuple(sorted(tunnels, key=lambda tunnel: (tunnel.interface, tunnel.activation))),
             carrier=frozenset(carrier),
@@ -262,34 +278,45 @@ class Mirror:
         modem's Interface is its serial port.
         """
         name = device.ip_interface or (device.interface if device.state == _ACTIVATED else "")
-        if not name or not _IP_CHECK <= device.state <= _ACTIVATED:
-            return ""
         try:
-            return parse_interface(name)
+            return parse_interface(name) if name else ""
         except InvalidValue as error:
             self._complain_of(path, str(error))
             return ""
 
-    def _uplink(self, interface: str, device: _Device, active: _Active) -> Uplink | None:
-        """None for what carries no packet of WireGuard's: tunnels, and devices without an address or a way out."""
-        if device.type in (_TUN, _LOOPBACK):
+    def _uplink(self, path: str, device: _Device) -> Uplink | None:
+        """None for what carries no packet of WireGuard's: tunnels, and devices without an address or a way out.
+
+        A card leads out without a default route too, to its neighbours. Bridges and dummies of containers and virtual
+        machines lead nowhere without one.
+        """
+        active = self._find(device.active, names.NM_ACTIVE, _Active)
+        if active is None or device.type in _TUNNELS_OF_OTHERS or not _IP_CHECK <= device.state <= _ACTIVATED:
             return None
-        addresses, routes = self._configs(device)
-        if all(address.is_link_local for address in addresses) or (device.type == _DUMMY and not routes):
+        ip = self._config(device)
+        if all(address.is_link_local for address in ip.addresses) or not (ip.routes or device.type in _CARDS):
+            return None
+        interface = self._interface(path, device)
+        if not interface:
             return None
         return Uplink(
             interface=interface,
             connection_uuid=active.uuid,
-            addresses=addresses,
-            gateways=tuple(dict.fromkeys(route.gateway for route in routes)),
-            metric=routes[0].metric if routes else 0,
+            addresses=ip.addresses,
+            gateways=tuple(dict.fromkeys(route.gateway for route in ip.routes)),
+            metric=ip.routes[0].metric if ip.routes else 0,
+            name_servers=ip.name_servers,
         )
 
-    def _tunnel(self, path: str, interface: str, device: _Device, active: _Active) -> Tunnel | None:
-        """None before it is activated, and while its profile is not known."""
+    def _tunnel(self, path: str, device: _Device) -> Tunnel | None:
+        """A tunnel with a profile; None before it is activated, and while its profile is not known."""
+        active = self._find(device.active, names.NM_ACTIVE, _Active)
         wireguard = self._find(path, names.NM_WIREGUARD, _WireGuard)
-        profile = self._profiles.get(active.profile)
+        profile = None if active is None else self._profiles.get(active.profile)
         if device.state != _ACTIVATED or wireguard is None or profile is None:
+            return None
+        interface = self._interface(path, device)
+        if not interface:
             return None
         return Tunnel(
             interface=interface,
@@ -298,19 +325,42 @@ class Mirror:
             activation=device.active,
             public_key=wireguard.public_key,
             fwmark=wireguard.fwmark,
-            addresses=self._configs(device)[0],
+            addresses=self._config(device).addresses,
             peers=profile.peers,
             dns=profile.dns,
             search=profile.search,
         )
 
-    def _configs(self, device: _Device) -> tuple[tuple[IPInterface, ...], tuple[values.DefaultRoute, ...]]:
-        """The device's addresses, IPv4 first, and its default routes, best first."""
+    def _foreign(self, path: str, device: _Device) -> Tunnel | None:
+        """A tunnel that NetworkManager was told to leave alone: made by wg-quick, ip(8), systemd-networkd.
+
+        It counts when it has its key. While NetworkManager starts, every device is unmanaged at first. The paths of its
+        configurations are new whenever the link is.
+        """
+        wireguard = self._find(path, names.NM_WIREGUARD, _WireGuard)
+        is_foreign = device.state == _UNMANAGED and device.active in _NO_OBJECT and device.real
+        if not is_foreign or wireguard is None or wireguard.public_key is None:
+            return None
+        interface = self._interface(path, device)
+        if not interface:
+            return None
+        return Tunnel(
+            interface=interface,
+            connection_id=interface,
+            connection_uuid="",
+            activation=f"{path} {device.ip4} {device.ip6}",
+            public_key=wireguard.public_key,
+            fwmark=wireguard.fwmark,
+            addresses=self._config(device).addresses,
+        )
+
+    def _config(self, device: _Device) -> _Config:
+        """The device's configurations of IPv4 and IPv6 as one, IPv4 first; its default routes, best first."""
         ip4 = self._find(device.ip4, names.NM_IP4, _Config) or _Config()
         ip6 = self._find(device.ip6, names.NM_IP6, _Config) or _Config()
         # A stable sort: routes of one metric and family stay in NetworkManager's order.
         routes = sorted(ip4.routes + ip6.routes, key=lambda route: (route.metric, route.version))
-        return ip4.addresses + ip6.addresses, tuple(routes)
+        return _Config(ip4.addresses + ip6.addresses, tuple(routes), ip4.name_servers + ip6.name_servers)
 
     def _each(self, interface: str, kind: type[_R]) -> Iterator[tuple[str, _R]]:
         for path in self._objects:

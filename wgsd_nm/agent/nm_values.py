@@ -129,6 +129,15 @@ def dns_servers(version: Version, setting: Mapping[str, Any], complain: Complain
     return tuple(_usable(setting.get("dns", []), _legacy_dns4 if version == 4 else _legacy_dns6, complain))
 
 
+def name_servers(version: Version, value: object, complain: Complain) -> tuple[IPAddress, ...]:
+    """The servers in NameserverData of an IP4Config, or in Nameservers of an IP6Config, that speak plain DNS."""
+
+    def decode(entry: object) -> IPAddress | None:
+        return _dns_data(mapping(entry).get("address")) if version == 4 else _legacy_dns6(entry)
+
+    return tuple(server for server in _usable(value, decode, complain) if server is not None)
+
+
 def search_domains(setting: Mapping[str, Any], complain: Complain) -> tuple[str, ...]:
     """The domains of `dns-search`, without the `~` of those that only route questions, and without the root."""
     domains = _usable(setting.get("dns-search", []), text, complain)

@@ -11,15 +11,16 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from functools import partial
-from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+from typing import Any, Concatenate, Final, Literal, ParamSpec, TypeVar
 
+import dns.exception
 import dns.name
 from dns.rdatatype import AAAA, SRV, A, RdataType
 
 from wgsd_nm.agent.exchange import WINDOW, NameServer
 from wgsd_nm.core import dnsbytes, dnssd
-from wgsd_nm.core.errors import BadAnswer, LookupFailed, NegativeAnswer, NoEndpoint
-from wgsd_nm.core.model import Advertisement, IPAddress, PublicKey, Server
+from wgsd_nm.core.errors import BadAnswer, InvalidValue, LookupFailed, NegativeAnswer, NoEndpoint
+from wgsd_nm.core.model import Advertisement, IPAddress, PublicKey, Server, shown
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -38,13 +39,6 @@ class Resolver:
         self._servers: dict[Server, NameServer] = {}
         self._under_way: dict[tuple[Server, bytes, RdataType], asyncio.Future[Any]] = {}
 
-    async def lookup(self, server: Server, zone: str, key: PublicKey) -> Advertisement:
-        """What a registry says of a peer. Raises LookupFailed's children; InvalidValue for a bad zone.
-
-        The same question asked twice at a time is one query. With no answer it ends after some ten seconds.
-        """
-        return await self._lookup(server, dnssd.wire(dnssd.parse_zone(zone)), key)
-
     async def lookups(
         self,
         server: Server,
@@ -54,7 +48,8 @@ class Resolver:
     ) -> None:
         """Look many peers up at once. `on_answer` is called for each as its answer comes; returns when all have ended.
 
-        Raises InvalidValue for a bad zone.
+        The same question asked twice at a time is one query. With no answer it ends after some ten seconds. Raises
+        InvalidValue for a bad zone.
         """
         domain = dnssd.wire(dnssd.parse_zone(zone))
         remaining = list(keys)
@@ -143,7 +138,7 @@ class Resolver:
         hosts = list(dict.fromkeys(target.host for target in service.targets))[:MAX_TARGETS]
         answers = await asyncio.gather(
             *(
-                self._shared((server.server, dnssd.wire(host), rdtype), self._addresses, host, rdtype)
+                self._shared((server.server, dnssd.wire(host), rdtype), _addresses, host, rdtype)
                 for host in hosts
                 for rdtype in (AAAA, A)
             ),
@@ -172,15 +167,26 @@ class Resolver:
         targets = (replace(target, addresses=tuple(known.get(target.host, ()))) for target in service.targets)
         return replace(service, targets=tuple(targets), ttl=ttl).advertisement()
 
-    async def _addresses(self, server: NameServer, host: dns.name.Name, rdtype: RdataType) -> Addresses:
-        ttl = dnssd.MAX_TTL
-        for _ in range(dnssd.MAX_ALIASES):
-            match await server.ask(dnssd.wire(host), rdtype, partial(_judge_addresses, host, rdtype)):
-                case dnssd.Alias() as alias:
-                    host, ttl = alias.name, min(ttl, alias.ttl)
-                case addresses, life:
-                    return addresses, min(ttl, life)
-        raise BadAnswer(f"the registry's aliases for the host {host} come to no end")
+
+async def host_addresses(server: NameServer, host: str, version: Literal[4, 6]) -> tuple[IPAddress, ...]:
+    """The addresses of a host in one family (A or AAAA). Raises LookupFailed's children; InvalidValue for a bad name."""
+    try:
+        name = dns.name.from_text(host.lower())
+    except dns.exception.DNSException as error:
+        raise InvalidValue(f"{shown(host)} is not a host name: {error}") from error
+    addresses, _ = await _addresses(server, name, A if version == 4 else AAAA)
+    return addresses
+
+
+async def _addresses(server: NameServer, host: dns.name.Name, rdtype: RdataType) -> Addresses:
+    ttl = dnssd.MAX_TTL
+    for _ in range(dnssd.MAX_ALIASES):
+        match await server.ask(dnssd.wire(host), rdtype, partial(_judge_addresses, host, rdtype)):
+            case dnssd.Alias() as alias:
+                host, ttl = alias.name, min(ttl, alias.ttl)
+            case addresses, life:
+                return addresses, min(ttl, life)
+    raise BadAnswer(f"the registry's aliases for the host {host} come to no end")
 
 
 def _judge_service(key: PublicKey, name: bytes, answer: bytes) -> Advertisement | dnssd.Service | dnssd.Alias:

@@ -52,6 +52,7 @@ class Service:
             properties={
                 "Version": Property("s", lambda: __version__),
                 "State": Property("s", lambda: str(self._status().state)),
+                "LastError": Property("s", lambda: self._status().last_error),
                 "Tunnels": Property("aa{sv}", lambda: [_tunnel(tunnel) for tunnel in self._status().tunnels]),
                 "Peers": Property("aa{sv}", lambda: [_peer(peer) for peer in self._status().peers]),
             },
@@ -109,6 +110,8 @@ class Service:
         changed = []
         if new.state != old.state:
             changed.append("State")
+        if new.last_error != old.last_error:
+            changed.append("LastError")
         if len(new.tunnels) != len(old.tunnels) or any(map(TunnelStatus.differs, new.tunnels, old.tunnels)):
             changed.append("Tunnels")
         if len(new.peers) != len(old.peers) or any(map(PeerStatus.differs, new.peers, old.peers)):
@@ -148,7 +151,8 @@ def _tunnel(tunnel: TunnelStatus) -> Wire:
         "Registries": Variant("as", list(tunnel.registries)),
         "State": Variant("s", str(tunnel.state)),
         "PublicKey": Variant("s", str(tunnel.public_key or "")),
-        "PublicEndpoint": Variant("s", endpoint_text(tunnel.public_endpoint)),
+        "PublicEndpoint": Variant("s", endpoint_text(next(iter(tunnel.public_endpoints), None))),
+        "PublicEndpoints": Variant("as", [str(endpoint) for endpoint in tunnel.public_endpoints]),
         "LastLookup": Variant("t", _microseconds(tunnel.last_lookup)),
         "LastError": Variant("s", tunnel.last_error),
     }
@@ -164,7 +168,10 @@ def _peer(peer: PeerStatus) -> Wire:
         "State": Variant("s", str(peer.state)),
         "Reason": Variant("s", str(peer.reason)),
         "ReasonText": Variant("s", peer.text),
+        "Candidates": Variant("as", [str(endpoint) for endpoint in peer.candidates]),
+        "PersistentKeepalive": Variant("q", peer.persistent_keepalive),
         "LatestHandshake": Variant("t", peer.latest_handshake),
+        "ConnectedSince": Variant("t", _microseconds(peer.connected_since)),
         "LastLookup": Variant("t", _microseconds(peer.last_lookup)),
         "LastError": Variant("s", peer.last_error),
     }

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Final, assert_never
 
 from wgsd_nm.core.errors import LookupFailed, NegativeAnswer
+from wgsd_nm.core.ground import WHOLE, Ground
 from wgsd_nm.core.model import (
     Advertisement,
     ChangeResult,
@@ -25,7 +26,6 @@ from wgsd_nm.core.model import (
     endpoint_text,
 )
 from wgsd_nm.core.reason import of_failure, sentence
-from wgsd_nm.core.reconcile import WHOLE, Ground
 
 ALIVE: Final = 135_000_000
 """Microseconds for which a handshake proves a path, as WireGuard's own reresolve-dns has it."""

@@ -6,13 +6,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from ipaddress import ip_address
+from typing import Final
 
 from wgsd_nm.core.config import TunnelConfig
 from wgsd_nm.core.dnssd import parse_zone
 from wgsd_nm.core.errors import InvalidValue
-from wgsd_nm.core.model import IPAddress, Network, ProfilePeer, PublicKey, Server, Tunnel, Uplink
-from wgsd_nm.core.reconcile import WHOLE
+from wgsd_nm.core.ground import WHOLE
+from wgsd_nm.core.model import IPAddress, Network, Peer, ProfilePeer, Server, Tunnel, Uplink
 from wgsd_nm.core.watch import Discovery
+
+MAX_PORT: Final = 0xFFFF
 
 
 def ways_out(network: Network) -> tuple[Uplink, ...]:
@@ -25,8 +28,21 @@ def has_usable_uplink(network: Network) -> bool:
     return any(not address.is_link_local for uplink in network.uplinks for address in uplink.addresses)
 
 
-def discover(tunnel: Tunnel, settings: TunnelConfig, uplinks: tuple[Uplink, ...]) -> Discovery:
-    """Zone and registries of a tunnel, each registry with the device that its questions must leave by."""
+def place(network: Network) -> str:
+    """The network where we are, to know it again: its connection and its router; "" for none."""
+    for uplink in ways_out(network):
+        if uplink.gateways:
+            return f"{uplink.connection_uuid} {uplink.gateways[0]}"
+    return ""
+
+
+def discover(
+    tunnel: Tunnel, settings: TunnelConfig, uplinks: tuple[Uplink, ...], kernel_peers: Iterable[Peer] = ()
+) -> Discovery:
+    """Zone and registries of a tunnel, each registry with the device that its questions must leave by.
+
+    The kernel's AllowedIPs stand in for those that the profile lacks, as that of a device made by somebody else does.
+    """
     zone, servers = settings.zone, settings.registries
     if not zone:
         domains = [domain for domain in tunnel.search if domain.strip("~.")]
@@ -40,17 +56,38 @@ def discover(tunnel: Tunnel, settings: TunnelConfig, uplinks: tuple[Uplink, ...]
         servers = tuple(Server(address) for address in tunnel.dns)
     if not servers:
         return Discovery(problem="no registry is configured, and the NetworkManager profile has no DNS server")
-    return Discovery(zone, tuple(replace(server, device=_way_to(server, tunnel, uplinks)) for server in servers))
+    peers = _merged(tunnel.peers, kernel_peers)
+    if not any(peer.allowed_ips for peer in peers):
+        return Discovery(zone, problem="the device has not been read yet")
+    routes = {server.address: _leading_to(server.address, tunnel, peers) for server in servers}
+    ways = {
+        server.address: tunnel.interface if routes[server.address] else _way_out(server, uplinks) for server in servers
+    }
+    registries = [peer for peer in peers if peer in routes.values() or _literal(peer) in routes]
+    return Discovery(
+        zone,
+        tuple(replace(server, device=ways[server.address]) for server in servers),
+        registry_peers=frozenset(peer.public_key for peer in registries),
+        hosts={peer.public_key: host for peer in registries if (host := _host(peer)) is not None},
+    )
 
 
-def _way_to(server: Server, tunnel: Tunnel, uplinks: tuple[Uplink, ...]) -> str:
-    """The device to bind to: the tunnel for a registry inside it, else the best uplink of the address's family."""
-    if _leading_to(server.address, tunnel) is not None:
-        return tunnel.interface
+def _merged(profile: tuple[ProfilePeer, ...], kernel: Iterable[Peer]) -> tuple[ProfilePeer, ...]:
+    """The profile's peers, with the kernel's where the profile says nothing."""
+    peers = {peer.public_key: peer for peer in profile}
+    for each in kernel:
+        known = peers.get(each.public_key, ProfilePeer(each.public_key))
+        if not known.allowed_ips:
+            peers[each.public_key] = replace(known, allowed_ips=each.allowed_ips)
+    return tuple(peers.values())
+
+
+def _way_out(server: Server, uplinks: tuple[Uplink, ...]) -> str:
+    """The best uplink of the address's family."""
     return next((uplink.interface for uplink in uplinks if uplink.reaches(server.address.version)), "")
 
 
-def _leading_to(address: IPAddress, tunnel: Tunnel) -> ProfilePeer | None:
+def _leading_to(address: IPAddress, tunnel: Tunnel, peers: tuple[ProfilePeer, ...]) -> ProfilePeer | None:
     """The peer that WireGuard sends to for that address: the one with the longest prefix; None if it lies outside.
 
     Prefixes that stand for "everything" lead only to what belongs to the tunnel's own networks.
@@ -58,23 +95,24 @@ def _leading_to(address: IPAddress, tunnel: Tunnel) -> ProfilePeer | None:
     own = any(address in interface.network for interface in tunnel.addresses)
     prefixes = [
         (prefix.prefixlen, number)
-        for number, peer in enumerate(tunnel.peers)
+        for number, peer in enumerate(peers)
         for prefix in peer.allowed_ips
         if (own or prefix.prefixlen > WHOLE) and address in prefix
     ]
-    return tunnel.peers[max(prefixes)[1]] if prefixes else None
+    return peers[max(prefixes)[1]] if prefixes else None
 
 
-def registry_peers(tunnel: Tunnel, servers: Iterable[Server]) -> frozenset[PublicKey]:
-    """The peers that registries are reached through, or that are registries by their own public address."""
-    addresses = {server.address for server in servers}
-    leading = [_leading_to(address, tunnel) for address in addresses]
-    return frozenset(peer.public_key for peer in tunnel.peers if peer in leading or _profile_address(peer) in addresses)
-
-
-def _profile_address(peer: ProfilePeer) -> IPAddress | None:
-    host = peer.endpoint.rpartition(":")[0].strip("[]")
+def _literal(peer: ProfilePeer) -> IPAddress | None:
+    """The address of the profile's endpoint, where it is not a host name."""
     try:
-        return ip_address(host)
+        return ip_address(peer.endpoint.rpartition(":")[0].strip("[]"))
     except ValueError:
         return None
+
+
+def _host(peer: ProfilePeer) -> tuple[str, int] | None:
+    """Host name and port of the profile's endpoint, where it is no address."""
+    host, _, port = peer.endpoint.rpartition(":")
+    if not host or _literal(peer) is not None or not (port.isascii() and port.isdigit() and 0 < int(port) <= MAX_PORT):
+        return None
+    return host, int(port)

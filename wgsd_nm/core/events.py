@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from wgsd_nm.core.config import Config
 from wgsd_nm.core.errors import LookupFailed, WgsdError
+from wgsd_nm.core.memory import Memory
 from wgsd_nm.core.model import (
     Advertisement,
     ChangeResult,
@@ -18,6 +19,7 @@ from wgsd_nm.core.model import (
     Peer,
     PublicKey,
     Server,
+    Uplink,
 )
 from wgsd_nm.core.reason import Reason
 
@@ -66,10 +68,21 @@ class ReadFailed:
 
 @dataclass(frozen=True, slots=True)
 class LookupsAnswered:
-    """Lookups ended: each with what one registry said of one peer, or why it said nothing."""
+    """Lookups ended: each with what the registry `source` said of one peer, or why it said nothing."""
 
     interface: str
+    source: str
     answers: tuple[tuple[PublicKey, Advertisement | LookupFailed], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HostResolved:
+    """What the host name of a registry's own peer stands for, or why that is not known."""
+
+    interface: str
+    public_key: PublicKey
+    host: str
+    answer: tuple[Endpoint, ...] | LookupFailed
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +122,7 @@ Event = (
     | PeersRead
     | ReadFailed
     | LookupsAnswered
+    | HostResolved
     | EndpointsSet
     | SetFailed
     | RefreshRequested
@@ -134,6 +148,17 @@ class LookUp:
 
 
 @dataclass(frozen=True, slots=True)
+class Resolve:
+    """Resolve the host name of a registry's own peer beside the tunnel; answer with HostResolved."""
+
+    interface: str
+    public_key: PublicKey
+    host: str
+    port: int
+    uplinks: tuple[Uplink, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class SetEndpoints:
     """Have the helper set and poke; answer with EndpointsSet or SetFailed."""
 
@@ -156,6 +181,13 @@ class ForgetServers:
 
 
 @dataclass(frozen=True, slots=True)
+class Remember:
+    """Keep this for the next start."""
+
+    memory: Memory
+
+
+@dataclass(frozen=True, slots=True)
 class Announce:
     """Tell that a peer's endpoint changed."""
 
@@ -174,4 +206,4 @@ class Reply:
     error: WgsdError | None = None
 
 
-Action = ReadPeers | LookUp | SetEndpoints | Probe | ForgetServers | Announce | Reply
+Action = ReadPeers | LookUp | Resolve | SetEndpoints | Probe | ForgetServers | Remember | Announce | Reply

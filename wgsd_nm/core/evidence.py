@@ -33,6 +33,8 @@ class Evidence(NamedTuple):
     read_at: float = -inf
     """When a reading first showed these values."""
     alive_since: float | None = None
+    by_handshake: bool = False
+    """Whether the path was proven by a handshake, else by octets received."""
     against_at: float = -inf
     sending_since: float | None = None
     """Since when something was sent and nothing received."""
@@ -85,6 +87,7 @@ class Evidence(NamedTuple):
             tx_bytes=peer.tx_bytes,
             read_at=now,
             alive_since=now if proven and not self.alive else self.alive_since,
+            by_handshake=shaken if proven and not self.alive else self.by_handshake,
             sending_since=sending_since,
             sent_at=now if sent else self.sent_at,
         )

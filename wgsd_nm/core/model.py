@@ -167,7 +167,7 @@ class ChangeResult(StrEnum):
     """What became of an EndpointChange."""
 
     CHANGED = "changed"
-    """The endpoint is set and the peer is poked."""
+    """The endpoint is set, and the peer is poked if its keepalive is on."""
     POKED = "poked"
     """The peer is poked; its endpoint is as it was."""
     STALE = "stale"
@@ -194,6 +194,7 @@ class Uplink:
 
     `gateways` are the next hops of its default routes, best first; a default route without a next hop counts as the
     unspecified address of its family. `addresses` are the device's own. `metric` is the best default route's.
+    `name_servers` are the DNS servers that the network or the profile gave that device.
     """
 
     interface: str
@@ -201,6 +202,7 @@ class Uplink:
     addresses: tuple[IPInterface, ...]
     gateways: tuple[IPAddress, ...]
     metric: int = 0
+    name_servers: tuple[IPAddress, ...] = ()
 
     def reaches(self, version: int) -> bool:
         """Whether a default route of that IP version leads out here, with an address to send from."""

@@ -17,6 +17,9 @@ class Reason(StrEnum):
     MOVED = "moved"
     SILENT = "silent"
     ROAMED = "roamed"
+    CACHED = "cached"
+    ROLLED_BACK = "rolled-back"
+    RESOLVED = "resolved"
 
     # Why a peer is in its state.
     CONNECTED = "connected"
@@ -26,6 +29,11 @@ class Reason(StrEnum):
     LOOKING_UP = "looking-up"
     PROFILE_ENDPOINT = "profile-endpoint"
     REGISTRY_SILENT = "registry-silent"
+    STOOD_DOWN = "stood-down"
+    SAME_PUBLIC_ADDRESS = "same-public-address"
+    SYMMETRIC_NAT = "symmetric-nat"
+    OWN_SYMMETRIC_NAT = "own-symmetric-nat"
+    BOTH_SYMMETRIC = "both-symmetric"
 
     # Why a lookup gave nothing.
     NOT_REGISTERED = "not-registered"
@@ -42,6 +50,7 @@ class Reason(StrEnum):
     LINK_LOCAL = "link-local-address"
     RESERVED_ADDRESS = "reserved-address"
     PORT_ZERO = "port-zero"
+    BROADCAST = "broadcast-address"
     OWN_ADDRESS = "own-address"
     INSIDE_TUNNEL = "inside-tunnel"
     NO_ROUTE = "no-route"
@@ -51,7 +60,10 @@ _SENTENCES = {
     Reason.FOUND: "The registry reported {endpoint}.",
     Reason.MOVED: "The registry reports that the peer has moved to {endpoint}.",
     Reason.SILENT: "The endpoint in use carried nothing, so {endpoint} of the registry is tried.",
-    Reason.ROAMED: "The peer itself was heard from {endpoint}.",
+    Reason.ROAMED: "The kernel has another endpoint, {endpoint}: the peer was heard there, or somebody set it.",
+    Reason.CACHED: "No registry's endpoint works, so {endpoint}, which last worked on this network, is tried.",
+    Reason.ROLLED_BACK: "The new endpoint carried nothing, so {endpoint}, the one before, is tried again.",
+    Reason.RESOLVED: "The host name in the profile stands for {endpoint} now.",
     Reason.CONNECTED: "The peer answers from {endpoint}.",
     Reason.UNPROVEN: "{endpoint} is being tried; nothing has come back yet.",
     Reason.NO_REPLY: "Nothing comes back from {endpoint}; a NAT or firewall on the way may not let us through.",
@@ -59,6 +71,14 @@ _SENTENCES = {
     Reason.LOOKING_UP: "The registry is being asked.",
     Reason.PROFILE_ENDPOINT: "The connection's profile names an endpoint for this peer, so it is left alone.",
     Reason.REGISTRY_SILENT: "Nothing comes back from the registry's peer at {endpoint}; every lookup depends on it.",
+    Reason.STOOD_DOWN: "Something else keeps setting {endpoint}, so it is left alone until the network changes.",
+    Reason.SAME_PUBLIC_ADDRESS: "The peer is behind the same public address as we are, and the router does not lead "
+    "{endpoint} back inside; on one network set the peer's local address.",
+    Reason.SYMMETRIC_NAT: "The peer's NAT gives it another port for each destination, so nobody else can reach "
+    "{endpoint}.",
+    Reason.OWN_SYMMETRIC_NAT: "Our NAT gives us another port for each destination, so {endpoint} does not expect us.",
+    Reason.BOTH_SYMMETRIC: "Both our NAT and the peer's give another port for each destination: no direct path to "
+    "{endpoint} is possible.",
     Reason.NOT_REGISTERED: "The registry does not know this peer, or has not heard from it yet.",
     Reason.NO_ENDPOINT: "The registry has not heard from this peer yet.",
     Reason.NO_ANSWER: "The registry did not answer in time.",
@@ -71,6 +91,7 @@ _SENTENCES = {
     Reason.LINK_LOCAL: "The registry reported {endpoint}, which means something only on the registry's own link.",
     Reason.RESERVED_ADDRESS: "The registry reported {endpoint}, which is reserved and used by nobody.",
     Reason.PORT_ZERO: "The registry reported {endpoint}, to whose port nothing can be sent.",
+    Reason.BROADCAST: "The registry reported {endpoint}, which is this network's broadcast address.",
     Reason.OWN_ADDRESS: "The registry reported {endpoint}, which is this machine's own address.",
     Reason.INSIDE_TUNNEL: "The registry reported {endpoint}, which lies inside the tunnel itself.",
     Reason.NO_ROUTE: "The registry reported {endpoint}, and this network has no route to such addresses.",

@@ -20,15 +20,26 @@ SUSPICION: Final = 5.0
 """Sending for so long without hearing anything asks the registry again."""
 STALE: Final = 15.0
 """Sending for so long without hearing anything is evidence against the path."""
-TRIAL_WITH_SESSION: Final = 2.0
-"""What a path learnt by roaming gets to prove itself, its session alive, before the registry's word replaces it."""
+TRIAL: Final = 15.0
+"""What an endpoint that a registry reported, or that we set, gets to prove itself while a session lives."""
+TRIAL_OF_ROAMED: Final = 2.0
+"""The same for one learnt otherwise, before the registry's word replaces it."""
 TRIAL_WITHOUT_SESSION: Final = 5.5
 """The same without a session: one of the kernel's slots for an initiation, and a round trip."""
+REST: Final = 300.0
+"""Seconds after which endpoints that were all tried in vain are tried again."""
+CONTEST: Final = 60.0
+CONTESTED: Final = 2
+"""Overruled so often within so many seconds we stand down."""
 WANTED: Final = 180.0
 """A peer to which something was sent within this time is wanted; so is one for this long after a Refresh."""
 
 SETTLE: Final = 0.02
 """Answers that come within this time after the first are written together with it."""
+HURRY: Final = 1.0
+"""Seconds after a question from which on no poke or write waits for its answer any more."""
+TOGETHER: Final = 1.0
+"""Lookups that are due within this time after one that is due now are made with it."""
 BURST: Final = 0.25
 """Events within this time after the start of a pass are served by one further pass."""
 REFRESH: Final = 20.0

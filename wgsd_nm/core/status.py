@@ -9,11 +9,12 @@ from typing import Self
 
 from wgsd_nm.core.discovery import has_usable_uplink
 from wgsd_nm.core.errors import InvalidValue
+from wgsd_nm.core.ground import Ground
 from wgsd_nm.core.model import Connectivity, Endpoint, PeerState, PublicKey, Source, State
 from wgsd_nm.core.reason import Reason, of_failure, sentence
-from wgsd_nm.core.reconcile import Ground, candidates
+from wgsd_nm.core.reconcile import candidates
 from wgsd_nm.core.schedule import STALE
-from wgsd_nm.core.watch import AgentWatch, PeerWatch, TunnelWatch
+from wgsd_nm.core.watch import AgentWatch, PeerWatch, TunnelWatch, is_symmetric
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class TunnelStatus:
     registries: tuple[str, ...]
     state: State
     public_key: PublicKey | None
-    public_endpoint: Endpoint | None
+    public_endpoints: tuple[Endpoint, ...]
     last_lookup: float
     last_error: str
 
@@ -38,7 +39,7 @@ class TunnelStatus:
 
 @dataclass(frozen=True, slots=True)
 class PeerStatus:
-    """One entry of Agent1's Peers. `last_lookup` is monotonic, -inf for never; the handshake as in Peer."""
+    """One entry of Agent1's Peers. Times are monotonic, -inf for never; handshake and keepalive are as in Peer."""
 
     interface: str
     public_key: PublicKey
@@ -48,7 +49,10 @@ class PeerStatus:
     state: PeerState
     reason: Reason
     text: str
+    candidates: tuple[Endpoint, ...]
+    persistent_keepalive: int
     latest_handshake: int
+    connected_since: float
     last_lookup: float
     last_error: str
 
@@ -57,7 +61,7 @@ class PeerStatus:
         return self._told() != other._told()
 
     def _told(self) -> Self:
-        return replace(self, latest_handshake=0, last_lookup=0.0, text="")
+        return replace(self, latest_handshake=0, connected_since=0.0, last_lookup=0.0, text="")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +71,15 @@ class AgentStatus:
     state: State
     tunnels: tuple[TunnelStatus, ...]
     peers: tuple[PeerStatus, ...]
+    last_error: str = ""
 
 
 def status(watch: AgentWatch, now: float) -> AgentStatus:
     """As of now."""
     tunnels, peers = [], []
     for tunnel in watch.tunnels.values():
-        ground = Ground.of(watch.network, tunnel.tunnel, (p.kernel for p in tunnel.peers.values() if p.kernel))
+        public = tuple(dict.fromkeys(endpoint for _, endpoint in tunnel.seen))
+        ground = Ground.of(watch.network, tunnel.tunnel, tunnel.kernel_peers, public)
         profile = {peer.public_key: peer.endpoint for peer in tunnel.tunnel.peers}
         shown = [
             _peer(tunnel, peer, ground, profile.get(key, ""), now)
@@ -81,8 +87,8 @@ def status(watch: AgentWatch, now: float) -> AgentStatus:
             if peer.kernel is not None
         ]
         peers += shown
-        tunnels.append(_tunnel(watch, tunnel, shown, now))
-    return AgentStatus(_state(watch, tunnels), tuple(tunnels), tuple(peers))
+        tunnels.append(_tunnel(watch, tunnel, shown, public, now))
+    return AgentStatus(_state(watch, tunnels), tuple(tunnels), tuple(peers), watch.config_error)
 
 
 def _state(watch: AgentWatch, tunnels: list[TunnelStatus]) -> State:
@@ -104,9 +110,11 @@ def _common_state(watch: AgentWatch) -> State | None:
     return None
 
 
-def _tunnel(watch: AgentWatch, watched: TunnelWatch, peers: list[PeerStatus], now: float) -> TunnelStatus:
+def _tunnel(
+    watch: AgentWatch, watched: TunnelWatch, peers: list[PeerStatus], public: tuple[Endpoint, ...], now: float
+) -> TunnelStatus:
     tunnel, discovery = watched.tunnel, watched.discovery
-    error = str(watched.refusal or watched.lookup_error or "") or discovery.problem or watch.config_error
+    error = str(watched.refusal or watched.lookup_error or "") or discovery.problem
     return TunnelStatus(
         interface=tunnel.interface,
         connection_id=tunnel.connection_id,
@@ -115,7 +123,7 @@ def _tunnel(watch: AgentWatch, watched: TunnelWatch, peers: list[PeerStatus], no
         registries=tuple(str(server) for server in discovery.servers),
         state=_tunnel_state(watch, watched, peers, now),
         public_key=tunnel.public_key,
-        public_endpoint=watched.public_endpoint,
+        public_endpoints=public,
         last_lookup=watched.answered_at,
         last_error=error,
     )
@@ -135,24 +143,36 @@ def _tunnel_state(watch: AgentWatch, tunnel: TunnelWatch, peers: list[PeerStatus
 
 
 def _peer(tunnel: TunnelWatch, peer: PeerWatch, ground: Ground, profile_endpoint: str, now: float) -> PeerStatus:
-    state, reason, about = _verdict(tunnel, peer, ground, now)
+    assert peer.kernel is not None
+    usable, refused = candidates(peer, ground)
+    state, reason, about = _verdict(tunnel, peer, ground, now, usable=usable, refused=refused)
+    since = peer.evidence.alive_since if state is PeerState.CONNECTED else None
     return PeerStatus(
         interface=tunnel.tunnel.interface,
         public_key=peer.public_key,
-        name=_name(tunnel, peer),
+        name=tunnel.settings.names.get(peer.public_key) or peer.name or str(peer.public_key)[:8],
         endpoint=peer.endpoint,
         source=_source(peer, profile_endpoint),
         state=state,
         reason=reason,
-        text=sentence(reason, about),
-        latest_handshake=peer.kernel.latest_handshake if peer.kernel is not None else 0,
+        text=_text(peer, reason, about),
+        candidates=tuple(usable),
+        persistent_keepalive=peer.kernel.persistent_keepalive,
+        latest_handshake=peer.kernel.latest_handshake,
+        connected_since=-inf if since is None else since,
         last_lookup=peer.answered_at,
         last_error=str(peer.error or ""),
     )
 
 
 def _verdict(
-    tunnel: TunnelWatch, peer: PeerWatch, ground: Ground, now: float
+    tunnel: TunnelWatch,
+    peer: PeerWatch,
+    ground: Ground,
+    now: float,
+    *,
+    usable: list[Endpoint],
+    refused: Reason | None,
 ) -> tuple[PeerState, Reason, Endpoint | None]:
     """The peer's state, why, and about which endpoint."""
     current, key = peer.endpoint, peer.public_key
@@ -162,7 +182,7 @@ def _verdict(
         return PeerState.IDLE, Reason.NOT_WANTED, current
     tried = now - max(peer.evidence.against_at, -inf if peer.trying_since is None else peer.trying_since)
     fresh = tried < STALE
-    if key in tunnel.registry_peers:
+    if key in tunnel.discovery.registry_peers:
         return (
             (PeerState.PROBING, Reason.UNPROVEN, current)
             if fresh
@@ -172,34 +192,48 @@ def _verdict(
         return (PeerState.PROBING if fresh else PeerState.UNREACHABLE), Reason.PROFILE_ENDPOINT, current
     if key in tunnel.pending and current is None:
         return PeerState.UNKNOWN, Reason.LOOKING_UP, None
-    usable, refused = candidates(peer, ground)
+    if peer.stood_down:
+        return PeerState.UNREACHABLE, Reason.STOOD_DOWN, current
     if not usable:
         if peer.error is not None:
             return PeerState.UNREACHABLE, of_failure(peer.error), None
-        if refused is not None and peer.record is not None:
-            return PeerState.UNREACHABLE, refused, peer.record.endpoints[0]
+        if refused is not None:
+            return PeerState.UNREACHABLE, refused, peer.reported[0]
         return PeerState.UNKNOWN, Reason.LOOKING_UP, None
     if fresh or current is None:
         return PeerState.PROBING, Reason.UNPROVEN, current or usable[0]
     heard = peer.evidence.handshake != 0
-    return (PeerState.STALE if heard else PeerState.UNREACHABLE), Reason.NO_REPLY, current
+    return (PeerState.STALE if heard else PeerState.UNREACHABLE), _obstacle(tunnel, peer, ground), current
 
 
-def _name(tunnel: TunnelWatch, peer: PeerWatch) -> str:
-    """The configuration's, else what the registry calls it, else the first letters of the key."""
-    configured = tunnel.settings.names.get(peer.public_key)
-    advertised = peer.record.name if peer.record is not None else ""
-    return configured or advertised or str(peer.public_key)[:8]
+def _obstacle(tunnel: TunnelWatch, peer: PeerWatch, ground: Ground) -> Reason:
+    """What probably keeps packets from coming back."""
+    ours = is_symmetric(tunnel.seen)
+    if peer.symmetric:
+        return Reason.BOTH_SYMMETRIC if ours else Reason.SYMMETRIC_NAT
+    if any(endpoint.address in ground.public for endpoint in peer.reported):
+        return Reason.SAME_PUBLIC_ADDRESS
+    return Reason.OWN_SYMMETRIC_NAT if ours else Reason.NO_REPLY
+
+
+def _text(peer: PeerWatch, reason: Reason, about: Endpoint | None) -> str:
+    """The reason's sentence, and what it rests on."""
+    text = sentence(reason, about)
+    if reason is Reason.CONNECTED:
+        proof = "a handshake" if peer.evidence.by_handshake else "packets received"
+        return f"{text.removesuffix('.')}, as {proof} proved."
+    others = [str(endpoint) for endpoint in peer.tried if endpoint != about]
+    return f"{text} Tried in vain: {', '.join(others)}." if others else text
 
 
 def _source(peer: PeerWatch, profile_endpoint: str) -> Source:
     if peer.endpoint is None:
         return Source.NONE
-    if peer.record is not None and peer.endpoint in peer.record.endpoints:
-        return Source.REGISTRY
     if profile_endpoint and (profile_endpoint == str(peer.endpoint) or not _is_literal(profile_endpoint)):
         return Source.PROFILE
-    return Source.ROAMED
+    if peer.endpoint in peer.reported:
+        return Source.REGISTRY
+    return Source.CACHE if peer.endpoint == peer.written else Source.ROAMED
 
 
 def _is_literal(text: str) -> bool:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import inf
 from typing import NamedTuple
@@ -11,16 +11,25 @@ from typing import NamedTuple
 from wgsd_nm.core.config import Config, TunnelConfig
 from wgsd_nm.core.errors import LookupFailed, WgsdError
 from wgsd_nm.core.evidence import Evidence
-from wgsd_nm.core.model import Advertisement, Endpoint, Network, Peer, PublicKey, Server, Tunnel
+from wgsd_nm.core.memory import Memory
+from wgsd_nm.core.model import Advertisement, Endpoint, IPAddress, Network, Peer, PublicKey, Server, Tunnel
 from wgsd_nm.core.schedule import WANTED
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A path that may prove itself until `until` before the registry's word replaces it."""
+    """A path that may prove itself until `until`."""
 
     endpoint: Endpoint
     until: float
+
+
+class Record(NamedTuple):
+    """What one registry last said of a peer; or, of the registry's own peer, what its host name stands for."""
+
+    source: str
+    """The registry's address, or the host name."""
+    told: Advertisement
 
 
 class PeerWatch(NamedTuple):
@@ -32,10 +41,25 @@ class PeerWatch(NamedTuple):
     public_key: PublicKey
     kernel: Peer | None = None
     evidence: Evidence = Evidence()
-    record: Advertisement | None = None
-    """What a registry last said; an answer without an endpoint does not take it away."""
+
+    records: tuple[Record, ...] = ()
+    """The one that came first in the last round is first. An answer without an endpoint does not take one away."""
+    recalled: Endpoint | None = None
+    """What last worked on the network where we are now."""
+    former: Endpoint | None = None
+    """What was in use before we set another one, until that is proven."""
     followed: Endpoint | None = None
-    """The endpoint in use when the record changed, if it was what the registry had said before."""
+    """The endpoint in use when a registry's record changed, if it was what that registry had said before."""
+
+    written: Endpoint | None = None
+    """What we set last, as long as nobody has set another one."""
+    overruled: tuple[float, ...] = ()
+    """When, of late, something else took the place of what we had set, and proved nothing."""
+    stood_down: bool = False
+    trial: Trial | None = None
+    tried: tuple[Endpoint, ...] = ()
+    """Those that have had their trial in vain, since the last event that made it worth trying."""
+
     error: LookupFailed | None = None
     """Why the last lookup gave no endpoint."""
     answered_at: float = -inf
@@ -43,7 +67,6 @@ class PeerWatch(NamedTuple):
     """Lookups since the last event, or since the peer was last connected."""
     trying_since: float | None = None
     next_lookup: float | None = None
-    trial: Trial | None = None
     poke_due: bool = False
     named_until: float = -inf
     """Until when the peer is wanted because a person asked for it."""
@@ -51,6 +74,23 @@ class PeerWatch(NamedTuple):
     @property
     def endpoint(self) -> Endpoint | None:
         return None if self.kernel is None else self.kernel.endpoint
+
+    @property
+    def reported(self) -> tuple[Endpoint, ...]:
+        """What the registries say, best first."""
+        if len(self.records) == 1:
+            return self.records[0].told.endpoints
+        return tuple(dict.fromkeys(endpoint for record in self.records for endpoint in record.told.endpoints))
+
+    @property
+    def name(self) -> str:
+        """What the registries call the peer; "" for nothing."""
+        return next((record.told.name for record in self.records if record.told.name), "")
+
+    @property
+    def symmetric(self) -> bool:
+        """Whether two registries see one address with different ports: the NAT gives each destination another one."""
+        return is_symmetric((record.source, record.told.endpoints[0]) for record in self.records)
 
     def connected(self, now: float) -> bool:
         return self.evidence.alive and self.evidence.has_session(now)
@@ -67,13 +107,25 @@ class PeerWatch(NamedTuple):
         )
 
 
+def is_symmetric(seen: Iterable[tuple[str, Endpoint]]) -> bool:
+    """Whether the sources see the same address at different ports."""
+    ports: dict[IPAddress, int] = {}
+    return any(ports.setdefault(endpoint.address, endpoint.port) != endpoint.port for _, endpoint in seen)
+
+
 @dataclass(frozen=True, slots=True)
 class Discovery:
-    """Whom to ask for a tunnel's peers: the zone (absolute, lower case) and the registries; or why nobody."""
+    """Whom to ask for a tunnel's peers: the zone (absolute, lower case) and the registries; or why nobody.
+
+    `registry_peers` are those that lead to the registries: never written from any zone. `hosts` are those of them whose
+    profile names a host, with its port.
+    """
 
     zone: str = ""
     servers: tuple[Server, ...] = ()
     problem: str = ""
+    registry_peers: frozenset[PublicKey] = frozenset()
+    hosts: Mapping[PublicKey, tuple[str, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +135,13 @@ class TunnelWatch:
     tunnel: Tunnel
     settings: TunnelConfig
     discovery: Discovery
-    registry_peers: frozenset[PublicKey] = frozenset()
-    """Peers that lead to the registries; never written from any zone."""
     pinned: frozenset[PublicKey] = frozenset()
     """Peers whose profile names an endpoint, and who are left alone for that."""
     peers: Mapping[PublicKey, PeerWatch] = field(default_factory=dict)
     pending: Mapping[PublicKey, int] = field(default_factory=dict)
     """Lookups under way: for each peer the number of registries that have not answered yet."""
+    asked_at: float = -inf
+    """When the last lookups began."""
     reading_since: float | None = None
     """When the reading under way was asked for; -inf if for a tunnel that has gone, so that it tells nothing."""
     writing: bool = False
@@ -110,8 +162,8 @@ class TunnelWatch:
     """Writes that failed since the last that did not: who may read need not be allowed to write."""
     write_after: float = -inf
     """After a failure nothing is written before this time."""
-    public_endpoint: Endpoint | None = None
-    """What a registry sees of ourselves."""
+    seen: tuple[tuple[str, Endpoint], ...] = ()
+    """Where each registry sees ourselves, the first to answer first."""
     lookup_error: LookupFailed | None = None
     """Why no registry answered in the last pass."""
 
@@ -120,14 +172,24 @@ class TunnelWatch:
         """Whether the helper has an order of ours that it has not answered."""
         return self.reading_since is not None or self.writing
 
+    @property
+    def kernel_peers(self) -> list[Peer]:
+        """As they were last read."""
+        return [peer.kernel for peer in self.peers.values() if peer.kernel is not None]
+
     def managed(self, key: PublicKey) -> bool:
-        """Whether the peer's endpoint is ours to set."""
-        return key not in self.registry_peers and key not in self.pinned
+        """Whether the peer's endpoint is ours to set from the zone."""
+        return key not in self.discovery.registry_peers and key not in self.pinned
 
     @property
     def refusal(self) -> WgsdError | None:
         """Why the helper does not do what it is told."""
         return self.read_error or self.write_error
+
+    @property
+    def public_endpoint(self) -> Endpoint | None:
+        """What a registry sees of ourselves."""
+        return self.seen[0][1] if self.seen else None
 
     @property
     def keys(self) -> frozenset[PublicKey]:
@@ -155,6 +217,7 @@ class AgentWatch:
     config_error: str = ""
     network: Network = field(default_factory=Network)
     seat_active: bool = True
+    memory: Memory = field(default_factory=Memory)
     tunnels: Mapping[str, TunnelWatch] = field(default_factory=dict)
     gone: Mapping[str, TunnelWatch] = field(default_factory=dict)
     """Tunnels that have gone, while the helper is still at work for them."""

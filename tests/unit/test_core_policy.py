@@ -1,0 +1,440 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Stories of the policy: trials, roll-back, several registries, what is remembered, and others who write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from ipaddress import ip_address, ip_interface
+from itertools import pairwise
+
+import pytest
+
+from tests.unit.core_story import (
+    BOB,
+    CAFE,
+    HOME,
+    OFFICE,
+    REGISTRY,
+    REGISTRY_AT,
+    Story,
+    kernel_peer,
+    network,
+    of_kind,
+    profile,
+    tunnel,
+    uplink,
+)
+from wgsd_nm.core import config
+from wgsd_nm.core.errors import NoAnswer, NoSuchPeer
+from wgsd_nm.core.events import (
+    Action,
+    Announce,
+    ConfigLoaded,
+    HostResolved,
+    LookUp,
+    NetworkSeen,
+    RefreshRequested,
+    Remember,
+    Resolve,
+    SetEndpoints,
+)
+from wgsd_nm.core.memory import Memory
+from wgsd_nm.core.model import Endpoint, EndpointChange, Peer, PeerState, ProfilePeer, Source, Uplink
+from wgsd_nm.core.reason import Reason
+from wgsd_nm.core.schedule import HURRY, REST
+from wgsd_nm.core.status import PeerStatus, status
+
+SECOND = "203.0.113.53"
+TWO = config.parse(f'[tunnel.home]\nzone = "wg.example.com"\nregistry = ["10.0.0.254", "{SECOND}"]\n', "test")
+ELSEWHERE = uplink("198.18.0.5/24", "198.18.0.1", "wlan0")
+SIX = Endpoint.parse("[2001:db8::254]:51820")
+
+
+def bob(endpoint: Endpoint | None = None, keepalive: int = 25) -> Peer:
+    return kernel_peer(BOB, "10.0.0.2/32", endpoint, keepalive)
+
+
+def shown(story: Story) -> PeerStatus:
+    return next(peer for peer in status(story.watch, story.now).peers if peer.public_key == BOB)
+
+
+def writes(actions: Iterable[Action]) -> list[tuple[Endpoint | None, Endpoint, Reason]]:
+    """What was set for bob: from, to, why."""
+    return [
+        (change.expected, change.wanted, order.reasons[BOB])
+        for order in of_kind(SetEndpoints, actions)
+        for change in order.changes
+        if change.public_key == BOB and change.wanted is not None
+    ]
+
+
+def goes_on(story: Story, seconds: float, answer: Endpoint | NoSuchPeer) -> tuple[Action, ...]:
+    """Helper and registry do their work at once for some time; nobody else does anything."""
+    before, end = len(story.done), story.now + seconds
+    while story.now < end:
+        story.works()
+        if story.tunnel.pending:
+            story.answers(bob=answer)
+            continue
+        story.sleeps(min(0.5, end - story.now))
+    return tuple(story.done[before:])
+
+
+# --- trials and roll-back --------------------------------------------------------------------------------------------
+
+
+def test_a_new_endpoint_that_proves_nothing_is_rolled_back() -> None:
+    story = Story.settled(bob(), bob=HOME)
+    story.connects(BOB)
+    story.hear(RefreshRequested(1))
+    story.works()
+    story.answers(bob=OFFICE)
+    done = goes_on(story, 14, OFFICE)
+    assert writes(done) == [], "no roll-back before fifteen seconds"
+    done = goes_on(story, 5, OFFICE)
+    assert writes(done) == [(OFFICE, HOME, Reason.ROLLED_BACK)]
+    story.shakes(BOB)
+    assert writes(goes_on(story, 100, OFFICE)) == []
+
+
+def test_without_a_session_the_next_one_is_tried_after_one_slot() -> None:
+    story = Story.settled(bob(), bob=HOME)
+    story.hear(RefreshRequested(1))
+    story.works()
+    story.answers(bob=OFFICE)
+    story.works()
+    done = goes_on(story, 8, OFFICE)
+    assert writes(done) == [(OFFICE, HOME, Reason.ROLLED_BACK)]
+
+
+def test_when_all_were_tried_in_vain_nothing_thrashes() -> None:
+    story = Story.settled(bob(), bob=HOME)
+    story.hear(RefreshRequested(1))
+    story.works()
+    story.answers(bob=OFFICE)
+    first = writes(goes_on(story, 60, OFFICE))
+    assert [wanted for _, wanted, _ in first] == [OFFICE, HOME, OFFICE][1:], "the registry's word stays"
+    assert writes(goes_on(story, REST - 60, OFFICE)) == []
+    assert shown(story).state is PeerState.UNREACHABLE
+    assert str(HOME) in shown(story).text
+    again = writes(goes_on(story, 120, OFFICE))
+    assert [wanted for _, wanted, _ in again] == [HOME, OFFICE]
+
+
+def test_a_proof_forgets_what_was_tried() -> None:
+    story = Story.settled(bob(), bob=HOME)
+    story.hear(RefreshRequested(1))
+    story.works()
+    story.answers(bob=OFFICE)
+    goes_on(story, 3, OFFICE)
+    story.connects(BOB)
+    assert (story.peer(BOB).tried, story.peer(BOB).former, story.peer(BOB).trial) == ((), None, None)
+
+
+# --- several registries ----------------------------------------------------------------------------------------------
+
+
+def with_two() -> Story:
+    story = Story.of(bob())
+    story.hear(ConfigLoaded(TWO))
+    story.starts()
+    story.works()
+    return story
+
+
+def test_the_first_answer_is_acted_on_and_another_is_the_next_candidate() -> None:
+    story = with_two()
+    (ask,) = of_kind(LookUp, story.done)
+    assert [str(server) for server in ask.servers] == ["10.0.0.254", SECOND]
+    story.tells(SECOND, bob=OFFICE, me=CAFE)
+    story.sleeps(0.02)
+    story.works()
+    assert story.kernel[BOB].endpoint == OFFICE
+    story.tells("10.0.0.254", bob=HOME, me=CAFE)
+    story.works()
+    assert story.kernel[BOB].endpoint == OFFICE, "nothing is wrong with it yet"
+    assert shown(story).candidates == (OFFICE, HOME)
+    for _ in range(8):
+        story.sleeps(1)
+        story.works()
+    assert story.kernel[BOB].endpoint == HOME
+
+
+def test_answers_that_change_places_change_nothing() -> None:
+    story = with_two()
+    story.tells("10.0.0.254", bob=HOME)
+    story.tells(SECOND, bob=OFFICE)
+    story.works()
+    story.connects(BOB)
+    story.hear(RefreshRequested(1))
+    story.works()
+    before = len(story.done)
+    story.tells(SECOND, bob=OFFICE)
+    story.tells("10.0.0.254", bob=HOME)
+    story.works()
+    assert writes(tuple(story.done[before:])) == []
+
+
+def test_a_registry_whose_record_changes_is_followed_while_the_other_is_silent() -> None:
+    story = with_two()
+    story.tells("10.0.0.254", bob=HOME)
+    story.tells(SECOND, bob=HOME)
+    story.works()
+    story.connects(BOB)
+    story.hear(RefreshRequested(1))
+    story.works()
+    story.tells("10.0.0.254", bob=CAFE)
+    story.sleeps(0.02)
+    story.works()
+    assert story.kernel[BOB].endpoint == CAFE
+    story.tells(SECOND, bob=NoAnswer("silence"))
+    story.works()
+    assert story.kernel[BOB].endpoint == CAFE
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "reason"),
+    [
+        (True, True, Reason.BOTH_SYMMETRIC),
+        (True, False, Reason.SYMMETRIC_NAT),
+        (False, True, Reason.OWN_SYMMETRIC_NAT),
+        (False, False, Reason.NO_REPLY),
+    ],
+)
+def test_two_ports_for_one_address_mean_a_symmetric_nat(theirs: bool, ours: bool, reason: Reason) -> None:
+    story = with_two()
+    other = {True: replace(HOME, port=40913), False: HOME}[theirs], {True: replace(CAFE, port=1024), False: CAFE}[ours]
+    story.tells("10.0.0.254", bob=HOME, me=CAFE)
+    story.tells(SECOND, bob=other[0], me=other[1])
+    story.works()
+    story.sleeps(60)
+    for _ in range(40):
+        story.works()
+        story.sleeps(1)
+    assert shown(story).reason is reason
+
+
+def test_peers_behind_one_public_address_are_told_so() -> None:
+    story = Story.of(bob())
+    story.starts()
+    story.works()
+    story.answers(bob=HOME, me=replace(HOME, port=1024))
+    done = goes_on(story, 60, HOME)
+    assert writes(done) == []
+    assert shown(story).reason is Reason.SAME_PUBLIC_ADDRESS
+
+
+# --- memory ----------------------------------------------------------------------------------------------------------
+
+
+def test_what_worked_here_is_remembered_and_serves_when_no_registry_answers() -> None:
+    story = Story.settled(bob(), bob=HOME)
+    story.connects(BOB)
+    memory = of_kind(Remember, story.done)[-1].memory
+    assert memory.recall("uuid-eth0 192.0.2.1", "uuid-home", BOB) == HOME
+
+    again = Story.of(bob())
+    again.watch = replace(again.watch, memory=memory)
+    again.starts()
+    again.works()
+    again.sleeps(HURRY)
+    again.works()
+    assert again.kernel[BOB].endpoint == HOME, "the registry is given a second, not seven"
+    assert of_kind(Announce, again.done)[-1].reason is Reason.CACHED
+    assert shown(again).source is Source.CACHE
+
+
+def test_on_another_network_it_is_not_recalled() -> None:
+    story = Story.of(bob())
+    memory = Memory().remember("uuid-eth0 192.0.2.1", "uuid-home", BOB, HOME)
+    story.watch = replace(story.watch, memory=memory)
+    story.network = network(ELSEWHERE, tunnels=story.network.tunnels)
+    story.starts()
+    story.works()
+    story.sleeps(2)
+    story.works()
+    assert story.kernel[BOB].endpoint is None
+    story.sees(uplink())
+    story.works()
+    story.sleeps(2)
+    story.works()
+    assert story.kernel[BOB].endpoint == HOME
+
+
+def test_the_same_is_remembered_once() -> None:
+    story = Story.settled(bob(), bob=HOME)
+    story.connects(BOB)
+    for _ in range(5):
+        story.receives(BOB)
+        story.check()
+    assert len(of_kind(Remember, story.done)) == 1
+
+
+# --- others who write ------------------------------------------------------------------------------------------------
+
+
+def person_sets(story: Story, endpoint: Endpoint) -> None:
+    story.kernel[BOB] = replace(story.kernel[BOB], endpoint=endpoint)
+    story.check()
+
+
+def test_a_foreign_endpoint_gets_its_trial_and_twice_in_a_minute_its_way() -> None:
+    story = Story.settled(bob(), bob=HOME)
+    person_sets(story, CAFE)
+    done = goes_on(story, 8, HOME)
+    assert writes(done) == [(CAFE, HOME, Reason.SILENT)]
+    person_sets(story, CAFE)
+    assert writes(goes_on(story, 600, HOME)) == []
+    assert (shown(story).reason, shown(story).endpoint) == (Reason.STOOD_DOWN, CAFE)
+    story.sees(ELSEWHERE)
+    assert story.peer(BOB).stood_down is False
+    assert [wanted for _, wanted, _ in writes(goes_on(story, 20, HOME))] == [HOME]
+
+
+def test_slowly_it_is_no_contest() -> None:
+    story = Story.settled(bob(), bob=HOME)
+    for _ in range(3):
+        person_sets(story, CAFE)
+        assert HOME in [wanted for _, wanted, _ in writes(goes_on(story, 70, HOME))]
+
+
+def test_a_peer_that_roams_is_no_contestant() -> None:
+    story = Story.settled(bob(), bob=HOME)
+    story.connects(BOB)
+    for endpoint in (CAFE, OFFICE, CAFE):
+        story.receives(BOB, endpoint)
+        story.check()
+    assert story.peer(BOB).stood_down is False
+    assert shown(story).source is Source.ROAMED
+
+
+# --- who is poked ----------------------------------------------------------------------------------------------------
+
+
+def test_nobody_is_poked_whom_nobody_wants() -> None:
+    story = Story.of(bob(keepalive=0))
+    story.starts()
+    story.works()
+    story.answers(bob=HOME)
+    story.works()
+    assert story.kernel[BOB].endpoint == HOME
+    pokes = [change for order in of_kind(SetEndpoints, story.done) for change in order.changes if change.wanted is None]
+    assert [change.public_key for change in pokes] == [REGISTRY]
+
+
+def test_a_wanted_peer_without_keepalive_is_poked_when_it_is_set() -> None:
+    story = Story.settled(bob(keepalive=0), bob=HOME)
+    story.sleeps(1)
+    story.sends(BOB, 5000)
+    story.check()
+    story.hear(RefreshRequested(1))
+    story.works()
+    before = len(story.done)
+    story.answers(bob=OFFICE)
+    story.works()
+    orders = [order.changes for order in of_kind(SetEndpoints, story.done[before:])]
+    assert orders == [(EndpointChange(BOB, HOME, OFFICE),), (EndpointChange(BOB, OFFICE, None),)]
+
+
+# --- the registry's own peer -----------------------------------------------------------------------------------------
+
+
+def with_host(*uplinks: Uplink) -> Story:
+    story = Story.of(bob())
+    listed = tunnel(ProfilePeer(BOB, allowed_ips=bob().allowed_ips))
+    named = profile(REGISTRY, "10.0.0.254/32", "registry.example.com:51820")
+    story.network = network(*(uplinks or (uplink(),)), tunnels=[replace(listed, peers=(named, *listed.peers[1:]))])
+    return story
+
+
+def connected_by_host() -> Story:
+    story = with_host()
+    story.starts()
+    story.works()
+    story.answers(bob=HOME)
+    story.works()
+    story.connects(REGISTRY)
+    story.connects(BOB)
+    return story
+
+
+def test_the_registrys_host_is_resolved_again_when_its_path_is_dead() -> None:
+    story = connected_by_host()
+    actions = story.sees(ELSEWHERE)
+    assert of_kind(Resolve, actions) == [], "it may well be alive"
+    story.works()
+    actions = story.sleeps(2.5) + story.works() + story.sleeps(1)
+    (order,) = of_kind(Resolve, actions)
+    assert order == Resolve("wg0", REGISTRY, "registry.example.com", 51820, (ELSEWHERE,))
+    moved = Endpoint.parse("203.0.113.7:51820")
+    story.hear(HostResolved("wg0", REGISTRY, "registry.example.com", (moved,)))
+    story.works()
+    assert story.kernel[REGISTRY].endpoint == moved
+    assert of_kind(Announce, story.done)[-1].reason is Reason.RESOLVED
+    story.connects(REGISTRY)
+    assert of_kind(Resolve, story.sleeps(600)) == []
+
+
+def test_where_its_address_has_no_route_it_is_resolved_and_set_at_once() -> None:
+    story = connected_by_host()
+    only_six = replace(ELSEWHERE, addresses=(ip_interface("2001:db8:1::10/64"),), gateways=(ip_address("fe80::1"),))
+    story.sees(only_six)
+    story.works()
+    actions = tuple(story.done)
+    assert of_kind(Resolve, actions) or of_kind(Resolve, story.sleeps(0.1))
+    story.hear(HostResolved("wg0", REGISTRY, "registry.example.com", (REGISTRY_AT, SIX)))
+    story.works()
+    assert story.kernel[REGISTRY].endpoint == SIX
+
+
+def test_a_host_that_cannot_be_resolved_is_tried_again_ever_more_rarely() -> None:
+    story = connected_by_host()
+    story.sees(ELSEWHERE)
+    times: list[float] = []
+    end = story.now + 200
+    while story.now < end:
+        done = story.works()
+        done += story.sleeps(0.25)
+        if of_kind(Resolve, done):
+            times.append(story.now)
+            story.hear(HostResolved("wg0", REGISTRY, "registry.example.com", NoAnswer("silence")))
+        if story.tunnel.pending:
+            story.answers(bob=NoAnswer("silence"))
+    gaps = [round(later - earlier) for earlier, later in pairwise(times)]
+    assert gaps[:5] == sorted(gaps[:5])
+    assert gaps[-1] > 30
+
+
+def test_a_literal_address_is_never_resolved() -> None:
+    story = Story.settled(bob(), bob=HOME)
+    story.sees(ELSEWHERE)
+    done = goes_on(story, 120, HOME)
+    assert of_kind(Resolve, done) == []
+
+
+def test_when_the_registrys_peer_is_back_all_are_looked_up_at_once() -> None:
+    story = Story.settled(bob(), bob=HOME)
+    story.connects(REGISTRY)
+    story.sees(ELSEWHERE)
+    story.works()
+    story.answers(bob=NoAnswer("silence"), me=NoAnswer("silence"))
+    story.works()
+    story.sleeps(1)
+    story.shakes(REGISTRY)
+    before = len(story.done)
+    story.works()
+    asked = of_kind(LookUp, story.done[before:])
+    assert asked
+    assert BOB in asked[0].keys
+
+
+def test_a_device_of_somebody_else_is_read_before_anything_is_asked() -> None:
+    story = Story.of(bob())
+    listed = tunnel(ProfilePeer(BOB))
+    story.network = network(uplink(), tunnels=[replace(listed, peers=(ProfilePeer(REGISTRY), ProfilePeer(BOB)))])
+    assert of_kind(LookUp, story.hear(NetworkSeen(story.network))) == []
+    story.works()
+    (ask,) = of_kind(LookUp, story.done)
+    assert [server.device for server in ask.servers] == ["wg0"]
+    assert REGISTRY not in ask.keys

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The file that keeps endpoints which worked, over restarts. What it says is `core.memory`'s affair."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import stat
+from pathlib import Path
+from typing import Final
+
+from wgsd_nm.core.errors import InvalidValue
+from wgsd_nm.core.memory import Memory
+
+MAX_SIZE: Final = 8 << 20
+"""Octets; the greatest memory has less."""
+
+_log = logging.getLogger(__name__)
+
+
+def path() -> Path:
+    """$XDG_STATE_HOME/wgsd-nm/endpoints.json (XDG Base Directory Specification)."""
+    home = os.environ.get("XDG_STATE_HOME", "")
+    base = Path(home) if Path(home).is_absolute() else Path.home() / ".local" / "state"
+    return base / "wgsd-nm" / "endpoints.json"
+
+
+def load() -> Memory:
+    """What was saved last; nothing where that cannot be had. A file that makes no sense is kept aside, as `.broken`."""
+    file = path()
+    try:
+        return Memory.from_text(_read(file))
+    except FileNotFoundError:
+        _log.info("no endpoints are remembered yet in %s", file)
+    except OSError as error:
+        _log.warning("the remembered endpoints in %s cannot be read: %s", file, error.strerror)
+    except ValueError as error:  # of these is InvalidValue
+        broken = file.with_name(f"{file.name}.broken")
+        _log.warning("the remembered endpoints in %s are forgotten, the file is now %s: %s", file, broken.name, error)
+        try:
+            file.replace(broken)
+        except OSError:
+            pass  # the next save replaces it
+    return Memory()
+
+
+async def save(memory: Memory) -> None:
+    """Returns when this memory, or a newer one, is on the disk, or cannot be. Never raises; trouble is logged once."""
+    await _saver.save(memory)
+
+
+class _Saver:
+    """One thread writes at a time. What is asked for meanwhile waits, and of that only the newest is written."""
+
+    def __init__(self) -> None:
+        self._newest: Memory | None = None
+        self._writing: asyncio.Task[None] | None = None
+        self._told: set[str] = set()
+
+    async def save(self, memory: Memory) -> None:
+        self._newest = memory
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.get_running_loop().create_task(self._write_all())
+        await asyncio.shield(self._writing)
+
+    async def _write_all(self) -> None:
+        while self._newest is not None:
+            memory, self._newest = self._newest, None
+            await asyncio.to_thread(self._write, memory)
+
+    def _write(self, memory: Memory) -> None:
+        file = path()
+        try:
+            _replace(file, memory.to_text().encode())
+        except OSError as error:
+            trouble = error.strerror or str(error)
+            if trouble not in self._told:
+                self._told.add(trouble)
+                _log.warning("endpoints that work cannot be remembered in %s: %s", file, trouble)
+        else:
+            self._told.clear()
+
+
+_saver: Final = _Saver()
+
+
+def _read(file: Path) -> str:
+    """Raises OSError; InvalidValue and UnicodeDecodeError where the file is not one of ours."""
+    with os.fdopen(
+        os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb"
+    ) as opened:  # a FIFO must not hold us
+        if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+            raise InvalidValue("expected a regular file")
+        octets = opened.read(MAX_SIZE + 1)
+    if len(octets) > MAX_SIZE:
+        raise InvalidValue(f"expected at most {MAX_SIZE} octets")
+    return octets.decode()
+
+
+def _replace(file: Path, octets: bytes) -> None:
+    """Put a new file in the place of the old one; whatever happens, one of them is there, whole. Raises OSError."""
+    _make_folder(file.parent)
+    new = file.with_name(f"{file.name}.new")
+    new.unlink(missing_ok=True)
+    try:
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as opened:
+            opened.write(octets)
+            opened.flush()
+            os.fsync(opened.fileno())
+        new.replace(file)
+    except OSError:
+        new.unlink(missing_ok=True)
+        raise
+    folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _make_folder(folder: Path) -> None:
+    """With all that lead there, of mode 0700 as the XDG Base Directory Specification wants them. Raises OSError."""
+    for missing in reversed([each for each in (folder, *folder.parents) if not each.exists()]):
+        missing.mkdir(0o700, exist_ok=True)
