@@ -179,9 +179,11 @@ class Story:
         if not self.tunnel.writing:
             return False
         self.now += 0.002
-        results = {change.public_key: self.carry_out(change) for change in orders[-1].changes}
-        self.hear(EndpointsSet("wg0", orders[-1].changes, orders[-1].reasons, results))
+        self.acknowledge(orders[-1], {change.public_key: self.carry_out(change) for change in orders[-1].changes})
         return True
+
+    def acknowledge(self, order: SetEndpoints, results: dict[PublicKey, ChangeResult]) -> None:
+        self.hear(EndpointsSet(order.interface, order.changes, order.reasons, results))
 
     def works(self) -> tuple[Action, ...]:
         """The helper does all that it has been ordered to."""

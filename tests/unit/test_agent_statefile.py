@@ -24,7 +24,7 @@ BOB = PublicKey(b"\x02" * 32)
 
 
 def memory(port: int) -> Memory:
-    return Memory().remember("home", "wg0", BOB, Endpoint.parse(f"192.0.2.1:{port}"))
+    return Memory().remember("home", "wg0", {BOB: Endpoint.parse(f"192.0.2.1:{port}")})
 
 
 def save(*memories: Memory) -> None:

@@ -22,7 +22,7 @@ def text(*entries: object, version: object = 1) -> str:
 
 
 def test_what_worked_is_recalled_where_it_did() -> None:
-    memory = Memory().remember("home", "wg0", BOB, HERE).remember("cafe", "wg0", BOB, THERE)
+    memory = Memory().remember("home", "wg0", {BOB: HERE}).remember("cafe", "wg0", {BOB: THERE})
     assert memory.recall("home", "wg0", BOB) == HERE
     assert memory.recall("cafe", "wg0", BOB) == THERE
     assert memory.recall("home", "wg0", CAROL) is None
@@ -31,15 +31,15 @@ def test_what_worked_is_recalled_where_it_did() -> None:
 
 
 def test_another_endpoint_takes_the_place_of_the_former() -> None:
-    memory = Memory().remember("home", "wg0", BOB, HERE)
-    assert memory.remember("home", "wg0", BOB, THERE).recall("home", "wg0", BOB) == THERE
+    memory = Memory().remember("home", "wg0", {BOB: HERE})
+    assert memory.remember("home", "wg0", {BOB: THERE}).recall("home", "wg0", BOB) == THERE
     assert memory.recall("home", "wg0", BOB) == HERE, "a memory does not change"
-    assert len(memory.remember("home", "wg0", BOB, THERE)) == 1
+    assert len(memory.remember("home", "wg0", {BOB: THERE})) == 1
 
 
 def test_nothing_new_is_the_same_memory() -> None:
-    memory = Memory().remember("home", "wg0", BOB, HERE)
-    assert memory.remember("home", "wg0", BOB, HERE) is memory
+    memory = Memory().remember("home", "wg0", {BOB: HERE})
+    assert memory.remember("home", "wg0", {BOB: HERE}) is memory
 
 
 def filled(count: int) -> Memory:
@@ -47,7 +47,7 @@ def filled(count: int) -> Memory:
 
 
 def test_the_oldest_are_dropped() -> None:
-    memory = filled(MAX_ENTRIES).remember("0", "wg0", BOB, THERE).remember("new", "wg0", BOB, HERE)
+    memory = filled(MAX_ENTRIES).remember("0", "wg0", {BOB: THERE}).remember("new", "wg0", {BOB: HERE})
     assert len(memory) == MAX_ENTRIES
     assert memory.recall("0", "wg0", BOB) == THERE, "written anew it is among the newest"
     assert memory.recall("1", "wg0", BOB) is None
@@ -64,7 +64,7 @@ def test_of_a_long_text_the_newest_are_kept() -> None:
 @pytest.mark.parametrize(("place", "connection"), [("x" * (MAX_NAME + 1), "wg0"), ("home", "x" * (MAX_NAME + 1))])
 def test_a_name_without_end_is_not_remembered(place: str, connection: str) -> None:
     memory = Memory()
-    assert memory.remember(place, connection, BOB, HERE) is memory
+    assert memory.remember(place, connection, {BOB: HERE}) is memory
     assert len(Memory.from_text(text(ENTRY | {"place": place, "connection": connection}))) == 0
 
 
@@ -118,8 +118,8 @@ ENDPOINTS = st.builds(Endpoint, st.ip_addresses(), st.integers(0, 0xFFFF))
 @given(st.lists(st.tuples(NAMES, NAMES, KEYS, ENDPOINTS)))
 def test_the_text_holds_all(entries: list[tuple[str, str, PublicKey, Endpoint]]) -> None:
     memory = Memory()
-    for entry in entries:
-        memory = memory.remember(*entry)
+    for place, connection, key, endpoint in entries:
+        memory = memory.remember(place, connection, {key: endpoint})
     again = Memory.from_text(memory.to_text())
     assert again == memory
     assert again.to_text() == memory.to_text(), "in the same order"

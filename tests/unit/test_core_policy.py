@@ -247,7 +247,7 @@ def test_what_worked_here_is_remembered_and_serves_when_no_registry_answers() ->
 
 def test_on_another_network_it_is_not_recalled() -> None:
     story = Story.of(bob())
-    memory = Memory().remember("uuid-eth0 192.0.2.1", "uuid-home", BOB, HOME)
+    memory = Memory().remember("uuid-eth0 192.0.2.1", "uuid-home", {BOB: HOME})
     story.watch = replace(story.watch, memory=memory)
     story.network = network(ELSEWHERE, tunnels=story.network.tunnels)
     story.starts()

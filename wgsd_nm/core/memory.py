@@ -42,18 +42,17 @@ class Memory:
         """What was last remembered of the peer there."""
         return self._endpoints.get(_Spot(place, connection, key))
 
-    def remember(self, place: str, connection: str, key: PublicKey, endpoint: Endpoint) -> Self:
-        """With this endpoint in place of the peer's former one; itself, if it is the same one.
+    def remember(self, place: str, connection: str, endpoints: Mapping[PublicKey, Endpoint]) -> Self:
+        """With these endpoints in place of the peers' former ones; itself, if they are the same.
 
         The oldest are dropped beyond MAX_ENTRIES. Names longer than MAX_NAME are not remembered.
         """
-        spot = _Spot(place, connection, key)
-        if self._endpoints.get(spot) == endpoint or max(len(place), len(connection)) > MAX_NAME:
+        spots = {_Spot(place, connection, key): endpoint for key, endpoint in endpoints.items()}
+        news = {spot: endpoint for spot, endpoint in spots.items() if self._endpoints.get(spot) != endpoint}
+        if not news or max(len(place), len(connection)) > MAX_NAME:
             return self
-        endpoints = {**self._endpoints}
-        endpoints.pop(spot, None)
-        endpoints[spot] = endpoint
-        return type(self)(_newest(endpoints))
+        kept = {spot: endpoint for spot, endpoint in self._endpoints.items() if spot not in news}
+        return type(self)(_newest({**kept, **news}))
 
     def to_text(self) -> str:
         """JSON, one line an entry, oldest first."""

@@ -278,14 +278,15 @@ class TunnelTurn:
         tunnel, place = self.watch, self._scene.place
         if not place:
             return
-        changed = {}
-        for key, peer in tunnel.peers.items():
-            if peer.endpoint != peer.recalled and peer.connected(self._now) and tunnel.managed(key):
-                assert peer.endpoint is not None
-                self.memory = self.memory.remember(place, tunnel.tunnel.connection_uuid, key, peer.endpoint)
-                changed[key] = peer._replace(recalled=peer.endpoint)
-        if changed:
-            self._update(peers={**tunnel.peers, **changed})
+        news = {
+            key: peer.endpoint
+            for key, peer in tunnel.peers.items()
+            if peer.endpoint not in (None, peer.recalled) and peer.connected(self._now) and tunnel.managed(key)
+        }
+        if news:
+            self.memory = self.memory.remember(place, tunnel.tunnel.connection_uuid, news)
+            recalled = {key: tunnel.peers[key]._replace(recalled=endpoint) for key, endpoint in news.items()}
+            self._update(peers={**tunnel.peers, **recalled})
 
     def _recall(self, key: PublicKey) -> Endpoint | None:
         return self.memory.recall(self._scene.place, self.watch.tunnel.connection_uuid, key)
