@@ -283,8 +283,8 @@ class Desktop:
 
     def _environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if name != "XDG_SESSION_ID"}
-        config = {"XDG_CONFIG_HOME": str(self.directory / "config")}
-        return {**kept, **self.system_bus.environment, **self.session_bus.environment, **config}
+        homes = {f"XDG_{name.upper()}_HOME": str(self.directory / name) for name in ("config", "state")}
+        return {**kept, **self.system_bus.environment, **self.session_bus.environment, **homes}
 
 
 def peers_of(properties: dict[str, Any], numbers: Iterable[int] = PEERS) -> list[dict[str, Any]]:

@@ -25,7 +25,7 @@ PROPERTIES: Final[Mapping[str, Mapping[str, str]]] = {
     names.NM: {
         "ActivatingConnection": "o", "ActiveConnections": "ao", "AllDevices": "ao", "Connectivity": "u",
         "Devices": "ao", "Metered": "u", "NetworkingEnabled": "b", "PrimaryConnection": "o",
-        "PrimaryConnectionType": "s", "State": "u", "Version": "s",
+        "PrimaryConnectionType": "s", "Startup": "b", "State": "u", "Version": "s",
     },
     names.NM_DEVICE: {
         "ActiveConnection": "o", "AvailableConnections": "ao", "DeviceType": "u", "Interface": "s",
@@ -41,8 +41,8 @@ PROPERTIES: Final[Mapping[str, Mapping[str, str]]] = {
         "Connection": "o", "Default": "b", "Default6": "b", "Devices": "ao", "Id": "s", "Ip4Config": "o",
         "Ip6Config": "o", "State": "u", "StateFlags": "u", "Type": "s", "Uuid": "s", "Vpn": "b",
     },
-    names.NM_IP4: {"AddressData": "aa{sv}", "Gateway": "s", "RouteData": "aa{sv}"},
-    names.NM_IP6: {"AddressData": "aa{sv}", "Gateway": "s", "RouteData": "aa{sv}"},
+    names.NM_IP4: {"AddressData": "aa{sv}", "Gateway": "s", "NameserverData": "aa{sv}", "RouteData": "aa{sv}"},
+    names.NM_IP6: {"AddressData": "aa{sv}", "Gateway": "s", "Nameservers": "aay", "RouteData": "aa{sv}"},
     names.NM_SETTINGS: {"CanModify": "b", "Connections": "ao", "Hostname": "s"},
     names.NM_PROFILE: {"Filename": "s", "Flags": "u", "Unsaved": "b"},
 }  # fmt: skip
@@ -52,6 +52,7 @@ SIGNALS: Final[Mapping[str, Mapping[str, str]]] = {
     names.NM: {"StateChanged": "u", "DeviceAdded": "o", "DeviceRemoved": "o"},
     names.NM_DEVICE: {"StateChanged": "uuu"},
     names.NM_ACTIVE: {"StateChanged": "uu"},
+    WIRELESS: {"AccessPointAdded": "o", "AccessPointRemoved": "o"},
     names.NM_PROFILE: {"Updated": "", "Removed": ""},
 }
 

@@ -122,6 +122,7 @@ class ScriptedNetworkManager:
         self._bus = bus
         self._profile = profile
         self._count = 0
+        self._foreign = NONE
         self._access_points: list[str] = []
 
     async def appear(self, *, up: bool = True) -> None:
@@ -302,6 +303,30 @@ class ScriptedNetworkManager:
         if active != NONE:
             await self._name_again(active)
 
+    async def foreign(self) -> None:
+        """Somebody makes a WireGuard device that NetworkManager was told to leave alone; takes the place of one."""
+        if self._foreign in self.objects:
+            await self.foreign_gone()
+        self._foreign = self._new("Devices")
+        configs = {"Ip4Config": self._new("IP4Config"), "Ip6Config": self._new("IP6Config")}
+        self._add_configs(**configs)
+        device = {"DeviceType": WIREGUARD, "Interface": "wg7", "IpInterface": "wg7", "State": 10, **configs}
+        self.objects.add(self._foreign, {names.NM_DEVICE: device, names.NM_WIREGUARD: {"PublicKey": bytes(32)}})
+        await self._device(self._foreign, Real=True)
+        await self._configure(self._foreign, IPv4Interface("10.78.0.1/24"))
+        self._now()
+        await self.objects.set(self._foreign, names.NM_WIREGUARD, PublicKey=peer_key(-1).raw, ListenPort=7777)
+
+    async def foreign_gone(self) -> None:
+        """The device of `foreign` is deleted."""
+        device = self._foreign
+        configs = [self.objects.get(device, names.NM_DEVICE, name) for name in ("Ip6Config", "Ip4Config")]
+        await self._unconfigure(device)
+        self._now()
+        await self._device(device, Ip4Config=NONE, Ip6Config=NONE, Real=False)
+        for path in (device, *configs):
+            self.objects.remove(path)
+
     async def wifi_noise(self, times: str = "20") -> None:
         """What a wireless card says all day: access points, their strength, bit rates, statistics."""
         self._now()
@@ -437,19 +462,22 @@ class ScriptedNetworkManager:
         await self.objects.set(active, names.NM_ACTIVE, Devices=[])
 
     async def _configure(self, device: str, address: IPv4Interface, gateway: str = "", metric: int = 50) -> None:
-        """Addresses and routes, as the kernel has them now."""
+        """Addresses and routes, as the kernel has them now; the gateway is the name server too."""
         routes = [_route(str(address.network.network_address), address.network.prefixlen, metric % PENALTY)]
         await self.objects.set(
             self._config_of(device),
             names.NM_IP4,
             AddressData=[{"address": Variant("s", str(address.ip)), "prefix": Variant("u", address.network.prefixlen)}],
             Gateway=gateway,
+            NameserverData=[{"address": Variant("s", gateway)}] if gateway else [],
             RouteData=[*routes, *([_route("0.0.0.0", 0, metric, gateway)] if gateway else [])],
         )
 
     async def _unconfigure(self, device: str) -> None:
         await self._device(device, IpInterface="")
-        await self.objects.set(self._config_of(device), names.NM_IP4, AddressData=[], Gateway="", RouteData=[])
+        await self.objects.set(
+            self._config_of(device), names.NM_IP4, AddressData=[], Gateway="", NameserverData=[], RouteData=[]
+        )
 
     async def _set_metric(self, metric: int) -> None:
         """Another metric of the uplink's default route."""
@@ -472,7 +500,8 @@ def _route(destination: str, prefix: int, metric: int, gateway: str = "") -> dic
 
 SCENES: Final = (
     "appear", "vanish", "restart", "uplink", "cable_pulled", "cable_moved_quickly", "connectivity", "activate",
-    "begin_activation", "complete_activation", "deactivate", "reconnect", "wifi_noise", "sleep", "wake",
+    "begin_activation", "complete_activation", "deactivate", "reconnect", "foreign", "foreign_gone", "wifi_noise",
+    "sleep", "wake",
 )  # fmt: skip
 """What can be played by a line of text."""
 

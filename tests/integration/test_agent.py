@@ -66,7 +66,8 @@ def test_an_activation_leads_to_endpoints_and_clients_are_told(tmp_path: Path) -
             client = desktop.client
             agent = await desktop.start_agent()
             await client.state("idle")
-            assert client.properties == {"Version": __version__, "State": "idle", "Tunnels": [], "Peers": []}
+            nothing = {"Version": __version__, "State": "idle", "LastError": "", "Tunnels": [], "Peers": []}
+            assert client.properties == nothing
             began = time.time()
             await desktop.activate()
             moves = await client.moves.count(len(PEERS))
@@ -87,6 +88,7 @@ def test_an_activation_leads_to_endpoints_and_clients_are_told(tmp_path: Path) -
                 "State": "degraded",
                 "PublicKey": str(peer_key(-1)),
                 "PublicEndpoint": str(OURSELVES_AT),
+                "PublicEndpoints": [str(OURSELVES_AT)],
                 "LastError": "",
             }
             registry, *peers = peers_of(properties, (REGISTRY, *PEERS))
@@ -103,7 +105,10 @@ def test_an_activation_leads_to_endpoints_and_clients_are_told(tmp_path: Path) -
                     "State": "probing",
                     "Reason": "unproven",
                     "ReasonText": f"{endpoint_of(number)} is being tried; nothing has come back yet.",
+                    "Candidates": [str(endpoint_of(number))],
+                    "PersistentKeepalive": 25,
                     "LatestHandshake": 0,
+                    "ConnectedSince": 0,
                     "LastError": "",
                 }
             assert clean(agent), agent.text()
@@ -229,14 +234,14 @@ def test_a_wrong_configuration_leaves_the_last_good_one_in_force(tmp_path: Path)
                 assert error.name == BAD_CONFIGURATION
                 assert str(error).startswith(f"{desktop.config_file}: {complaint}")
                 assert f"ERROR: {error}\n" in agent.text()
-            properties = await desktop.client.until(lambda told: told["Tunnels"][0]["LastError"] == str(error))
-            assert [tunnel["Interface"] for tunnel in properties["Tunnels"]] == ["wg0"]
+            properties = await desktop.client.until(lambda told: told["LastError"] == str(error))
+            assert [(tunnel["Interface"], tunnel["LastError"]) for tunnel in properties["Tunnels"]] == [("wg0", "")]
             desktop.registry.add(peer_key(1), ELSEWHERE)
             await desktop.client.call("Refresh")
             assert desktop.device.endpoints()[0] == ELSEWHERE
             desktop.configure(desktop.config)
             await desktop.client.call("Reload")
-            await desktop.client.until(lambda told: told["Tunnels"][0]["LastError"] == "")
+            await desktop.client.until(lambda told: told["LastError"] == "")
 
     run(scenario())
 

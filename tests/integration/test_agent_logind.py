@@ -153,9 +153,11 @@ def test_a_logind_that_comes_later(address: str) -> None:
     async def test(stage: Stage) -> None:
         await stage.adapter.start()
         await stage.until("active")
+        assert not stage.adapter.present
         stage.logind.add("7", False)
         stage.logind.display = "7"
         await stage.logind.appear()
         await stage.until("active", "inactive")
+        assert stage.adapter.present
 
     run(address, test)

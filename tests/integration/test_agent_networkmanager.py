@@ -29,7 +29,6 @@ from tests.integration.scripted_nm import (
 from wgsd_nm.agent.networkmanager import NetworkManager
 from wgsd_nm.bus import names
 from wgsd_nm.bus.connection import Bus
-from wgsd_nm.bus.marshal import Variant
 from wgsd_nm.bus.message import Kind, Message
 from wgsd_nm.core.model import Connectivity, Network, ProfilePeer, Tunnel, Uplink
 
@@ -42,6 +41,7 @@ UPLINK = Uplink(
     addresses=(ip_interface("192.168.1.10/24"),),
     gateways=(ip_address("192.168.1.1"),),
     metric=100,
+    name_servers=(ip_address("192.168.1.1"),),
 )
 TUNNEL = Tunnel(
     interface="wg0",
@@ -73,11 +73,24 @@ def anonymous(network: Network) -> Network:
 
 
 class CountingBus(Bus):
-    """A bus that keeps which signals arrived: each one wakes the process."""
+    """A bus that keeps which signals arrived, each of which wakes the process, and which calls are under way."""
 
     def __init__(self, *, system: bool, address: str) -> None:
         super().__init__(system=system, address=address)
         self.signals: list[str] = []
+        self._under_way: set[asyncio.Future[list[Any]]] = set()
+
+    async def call(self, *arguments: Any, **options: Any) -> list[Any]:
+        reply = asyncio.ensure_future(super().call(*arguments, **options))
+        self._under_way.add(reply)
+        reply.add_done_callback(self._under_way.discard)
+        return await reply
+
+    async def replies(self) -> None:
+        """Every call that is under way has been answered, and its caller has had its turn."""
+        await asyncio.gather(*self._under_way, return_exceptions=True)
+        for _ in range(5):
+            await asyncio.sleep(0)
 
     def _receive(self, message: Message) -> None:
         if message.kind is Kind.SIGNAL:
@@ -112,8 +125,10 @@ class Watcher:
         return self.networks[-1]
 
     async def quiet(self) -> None:
-        """All that NetworkManager said before has been heard: a reply comes behind it."""
-        await self.adapter.refresh()
+        """All that NetworkManager said before has been heard, and what it was asked for thereupon."""
+        for _ in range(2):
+            await self.bus.call(names.NM, names.NM_PATH, names.PEER, "Ping")
+            await self.bus.replies()
 
 
 @dataclass
@@ -203,7 +218,12 @@ def test_another_network(address: str) -> None:
         await stage.network_manager.uplink("192.168.3.77/24", "192.168.3.1")
         online = await watcher.until(lambda network: bool(network.uplinks) and network.uplinks[0].metric == 100, "all")
         assert [len(network.uplinks) for network in watcher.networks] == [1, 1, 0, 0, 1, 1, 1]
-        moved = replace(UPLINK, addresses=(ip_interface("192.168.3.77/24"),), gateways=(ip_address("192.168.3.1"),))
+        moved = replace(
+            UPLINK,
+            addresses=(ip_interface("192.168.3.77/24"),),
+            gateways=(ip_address("192.168.3.1"),),
+            name_servers=(ip_address("192.168.3.1"),),
+        )
         assert anonymous(online) == replace(NETWORK, uplinks=(moved,))
         assert all(len(network.tunnels) == 1 for network in watcher.networks), "the tunnel is left alone"
 
@@ -304,13 +324,22 @@ def test_sleep_and_wake(address: str) -> None:
     run(address, test)
 
 
-def test_refresh_finds_what_made_no_signal(address: str) -> None:
+def test_a_tunnel_that_networkmanager_leaves_alone(address: str) -> None:
     async def test(stage: Stage) -> None:
-        stage.network_manager.objects.profile(ScriptedNetworkManager.TUNNEL_PROFILE)["connection"]["id"] = Variant(
-            "s", "renamed"
-        )
-        await stage.watcher.adapter.refresh()
-        assert stage.watcher.networks[-1].tunnels[0].connection_id == "renamed"
+        watcher = stage.watcher
+        activations = []
+        for _ in range(2):
+            del watcher.networks[:-1]
+            await stage.network_manager.foreign()
+            await watcher.quiet()
+            _, tunnel = watcher.networks[-1].tunnels
+            activations.append(tunnel.activation)
+            assert replace(tunnel, activation="") == Tunnel(
+                "wg7", "wg7", "", "", peer_key(-1), addresses=(ip_interface("10.78.0.1/24"),)
+            )
+        assert len(set(activations)) == 2, "the link was made anew"
+        await stage.network_manager.foreign_gone()
+        await watcher.until(lambda network: anonymous(network) == NETWORK, "one tunnel")
 
     run(address, test)
 
@@ -358,27 +387,30 @@ def test_signals_while_the_objects_are_read(address: str) -> None:
     """However reads and signals cross, the last snapshot is the truth."""
 
     async def test(stage: Stage) -> None:
-        watcher = stage.watcher
         for number in range(30):
-            reading = asyncio.ensure_future(watcher.adapter.refresh())
+            watcher = Watcher(address)
+            await watcher.bus.connect()
+            await watcher.adapter.start()
             for _ in range(number % 7):
                 await asyncio.sleep(0)
             if number % 2:
                 await stage.network_manager.cable_pulled()
+                await watcher.quiet()
+                assert watcher.networks[-1].uplinks == ()
+                assert watcher.networks[-1].connectivity is Connectivity.LIMITED
+                await stage.network_manager.uplink("192.168.1.10/24", "192.168.1.1")
             else:
                 await stage.network_manager.reconnect()
                 await stage.network_manager.deactivate()
                 await stage.network_manager.activate()
-            await reading
-            if number % 2:
-                await watcher.until(lambda network: network.connectivity is Connectivity.LIMITED, "no connectivity")
-                assert watcher.networks[-1].uplinks == ()
-                await stage.network_manager.uplink("192.168.1.10/24", "192.168.1.1")
             active = stage.network_manager.objects.get(
                 ScriptedNetworkManager.TUNNEL, names.NM_DEVICE, "ActiveConnection"
             )
             expected = replace(NETWORK, tunnels=(replace(TUNNEL, activation=active),))
-            await watcher.until(lambda network, expected=expected: network == expected, "the network as it is")  # type: ignore[misc]
+            for each in (watcher, stage.watcher):
+                await each.until(lambda network, expected=expected: network == expected, "the network as it is")  # type: ignore[misc]
+            await watcher.adapter.close()
+            await watcher.bus.close()
 
     run(address, test)
 

@@ -18,7 +18,7 @@ from tests.integration.buses import PrivateBus
 from tests.integration.scripted_nm import ScriptedNetworkManager, wireguard_profile
 from tests.integration.test_agent_networkmanager import Watcher
 from wgsd_nm.bus import names
-from wgsd_nm.core.model import Connectivity, Network
+from wgsd_nm.core.model import Connectivity, Network, Tunnel
 
 DEADLINE = 60.0
 SCENES = ("deactivate", "activate", "reconnect", "move")
@@ -105,7 +105,7 @@ class Stage:
         await self.score.until(last)
         if scene == "move":
             await self.watcher.until(is_online, "the laptop to be online", DEADLINE)
-        await self.watcher.adapter.refresh()
+        await self.watcher.quiet()
         return list(self.score.lines), [shape for shape, _ in groupby(map(outline, self.watcher.networks))]
 
     async def deactivate(self) -> None:
@@ -151,7 +151,7 @@ class ScriptedStage(Stage):
 
     async def activate(self) -> None:
         await self.network_manager.begin_activation()
-        await self.watcher.adapter.refresh()
+        await self.watcher.quiet()
         await self.network_manager.complete_activation()
 
     async def reconnect(self) -> None:
@@ -284,9 +284,9 @@ def run(laptop: Laptop, test: Callable[[Watcher], Coroutine[Any, Any, None]]) ->
     async def main() -> None:
         async with watching(address_of(laptop)) as watcher:
             await test(watcher)
-            last = watcher.networks[-1]
-            await watcher.adapter.refresh()
-            assert watcher.networks[-1] == last, "the mirror was true"
+            await watcher.quiet()
+            async with watching(address_of(laptop)) as another:
+                assert another.networks[-1] == watcher.networks[-1], "the mirror is true"
 
     asyncio.run(main())
 
@@ -363,6 +363,48 @@ def test_a_device_of_somebody_else_is_seen(alice: Laptop) -> None:
         assert [str(address) for address in found.tunnels[1].addresses] == ["10.9.0.1/24"]
         await asyncio.to_thread(alice.ip, "link del wg1")
         await watcher.until(is_online, "one tunnel", DEADLINE)
+
+    run(alice, test)
+
+
+def test_a_device_that_networkmanager_leaves_alone_is_seen(alice: Laptop) -> None:
+    make = (
+        "link add wg7 type wireguard",
+        "addr add 10.9.0.1/24 dev wg7",
+        "link set wg7 up",
+    )
+    key = "wg genkey > /run/wg7.key && wg set wg7 private-key /run/wg7.key && wg show wg7 public-key"
+
+    async def test(watcher: Watcher) -> None:
+        found: list[Tunnel] = []
+        for _ in range(2):
+            await asyncio.to_thread(alice.ip, *make)
+            public_key = (await asyncio.to_thread(alice.run, ["sh", "-c", key])).stdout.strip()
+            await asyncio.to_thread(alice.ip, "link set wg7 down", "link set wg7 up")
+            network = await watcher.until(lambda network: len(network.tunnels) == 2, "a second tunnel", DEADLINE)
+            found.append(network.tunnels[1])
+            assert found[-1].connection_id == "wg7"
+            assert str(found[-1].public_key) == public_key
+            assert [str(address) for address in found[-1].addresses] == ["10.9.0.1/24"]
+            await asyncio.to_thread(alice.ip, "link del wg7")
+            await watcher.until(is_online, "one tunnel", DEADLINE)
+        assert found[0].activation != found[1].activation
+
+    alice.write("/etc/NetworkManager/conf.d/wg7.conf", "[keyfile]\nunmanaged-devices=interface-name:wg7\n")
+    alice.nmcli("general", "reload")
+    run(alice, test)
+
+
+def test_a_bridge_of_containers_is_no_uplink_and_a_lease_names_the_name_servers(alice: Laptop) -> None:
+    async def test(watcher: Watcher) -> None:
+        await asyncio.to_thread(
+            alice.ip, "link add docker0 type bridge", "addr add 172.17.0.1/16 dev docker0", "link set docker0 up"
+        )
+        await asyncio.to_thread(alice.wait_state, "docker0", "connected (externally)")
+        await watcher.quiet()
+        (uplink,) = watcher.networks[-1].uplinks
+        assert [str(server) for server in uplink.name_servers] == ["192.168.1.1"]
+        await asyncio.to_thread(alice.ip, "link del docker0")
 
     run(alice, test)
 

@@ -27,6 +27,7 @@ def device(kind: int, interface: str, active: str, ip4: str = "/", ip6: str = "/
         "DeviceType": kind,
         "State": state,
         "StateReason": [state, 0],
+        "Real": True,
         "Interface": interface,
         "IpInterface": interface,
         "ActiveConnection": active,
@@ -44,7 +45,15 @@ def active(uuid: str, kind: str, profile: str, device_path: str) -> dict[str, An
 def laptop() -> Objects:
     """A new copy each time."""
     return {
-        ROOT: {names.NM: {"Connectivity": 4, "State": 70, "PrimaryConnection": UPLINK, "Version": "1.42.4"}},
+        ROOT: {
+            names.NM: {
+                "Connectivity": 4,
+                "Startup": False,
+                "State": 70,
+                "PrimaryConnection": UPLINK,
+                "Version": "1.42.4",
+            }
+        },
         f"{ROOT}/AccessPoint/7": {f"{names.NM}.AccessPoint": {"Strength": 40}},
         LO: {names.NM_DEVICE: device(32, "lo", "/")},
         ETH0: {
@@ -68,6 +77,7 @@ def laptop() -> Objects:
                     {"dest": "192.168.1.0", "prefix": 24, "metric": 100},
                     {"dest": "0.0.0.0", "prefix": 0, "next-hop": "192.168.1.1", "metric": 100},
                 ],
+                "NameserverData": [{"address": "192.168.1.1"}],
             }
         },
         ETH0_IP6: {
@@ -75,6 +85,7 @@ def laptop() -> Objects:
                 "AddressData": [{"address": "2001:db8::10", "prefix": 64}, {"address": "fe80::10", "prefix": 64}],
                 "Gateway": "fe80::1",
                 "RouteData": [{"dest": "::", "prefix": 0, "next-hop": "fe80::1", "metric": 100}],
+                "Nameservers": [ip_address("fe80::1").packed],
             }
         },
         WG0_IP4: {
@@ -82,6 +93,7 @@ def laptop() -> Objects:
                 "AddressData": [{"address": "10.0.0.1", "prefix": 24}],
                 "Gateway": "",
                 "RouteData": [{"dest": "0.0.0.0", "prefix": 0, "metric": 50, "table": 51966}],
+                "NameserverData": [],
             }
         },
     }
@@ -118,6 +130,7 @@ NETWORK = Network(
             addresses=(ip_interface("192.168.1.10/24"), ip_interface("2001:db8::10/64"), ip_interface("fe80::10/64")),
             gateways=(ip_address("192.168.1.1"), ip_address("fe80::1")),
             metric=100,
+            name_servers=(ip_address("192.168.1.1"), ip_address("fe80::1")),
         ),
     ),
     tunnels=(

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -15,10 +16,12 @@ from tests.unit import nm_objects as nm
 from wgsd_nm.agent.networkmanager import NetworkManager
 from wgsd_nm.bus import names
 from wgsd_nm.bus.connection import Bus
-from wgsd_nm.core.errors import AccessDenied, BusError, CallTimedOut
+from wgsd_nm.core.errors import AccessDenied, BusError, CallFailed, CallTimedOut
 from wgsd_nm.core.model import Network
 
 Handler = Callable[[str, list[Any]], None]
+SLEEP = asyncio.sleep
+"""The true one, while the adapter's is patched."""
 
 
 @dataclass
@@ -73,7 +76,7 @@ class Bench:
     async def turn(self) -> None:
         """Let everything run that can."""
         for _ in range(20):
-            await asyncio.sleep(0)
+            await SLEEP(0)
 
     async def calls(self, *expected: tuple[str, str]) -> list[asyncio.Future[list[Any]]]:
         """Exactly these calls are made next, in any order; their replies, in the order given."""
@@ -127,7 +130,6 @@ def test_without_networkmanager_there_is_no_network() -> None:
         await bench.adapter.start()
         bench.bus.owner("")
         assert bench.networks == [Network(available=False)]
-        await bench.adapter.refresh()
         await bench.calls()
 
     run(test)
@@ -227,21 +229,20 @@ def test_a_profile_that_may_not_be_read_leaves_its_tunnel_out(caplog: pytest.Log
 @pytest.mark.parametrize("first", ["the reply", "the signal"])
 def test_a_reply_does_not_undo_a_signal_that_came_after_its_request(first: str) -> None:
     async def test(bench: Bench) -> None:
-        await bench.start()
-        reading = asyncio.ensure_future(bench.adapter.refresh())
+        await bench.adapter.start()
+        bench.bus.owner(":1.5")
         (objects,) = await bench.calls(OBJECTS)
         if first == "the reply":
             objects.set_result([nm.laptop()])
         bench.bus.change(nm.ETH0, names.NM_WIRED, Carrier=False)
-        assert bench.networks == [replace(nm.NETWORK, carrier=frozenset())]
         if first == "the signal":
             objects.set_result([nm.laptop()])
         (settings,) = await bench.calls(SETTINGS)
         gone = [nm.WG0, [names.NM_DEVICE, names.NM_WIREGUARD]]
         bench.bus.emit(names.NM_ROOT_PATH, names.OBJECT_MANAGER, "InterfacesRemoved", *gone)
         settings.set_result([nm.settings()])
-        await reading
-        assert bench.networks[1:] == [replace(nm.NETWORK, carrier=frozenset(), tunnels=())]
+        await bench.turn()
+        assert bench.networks == [replace(nm.NETWORK, carrier=frozenset(), tunnels=())]
 
     run(test)
 
@@ -259,22 +260,6 @@ def test_signals_before_the_first_reply_count() -> None:
             reply.set_result([nm.settings()])
         await bench.turn()
         assert bench.networks == [replace(nm.NETWORK, tunnels=())]
-
-    run(test)
-
-
-def test_refresh_finds_what_made_no_signal() -> None:
-    async def test(bench: Bench) -> None:
-        await bench.start()
-        reading = [asyncio.ensure_future(bench.adapter.refresh()) for _ in range(3)]
-        (objects,) = await bench.calls(OBJECTS)
-        changed = nm.laptop()
-        changed[nm.ROOT][names.NM]["Connectivity"] = 2
-        objects.set_result([changed])
-        (settings,) = await bench.calls(SETTINGS)
-        settings.set_result([nm.settings()])
-        await asyncio.gather(*reading)
-        assert [network.connectivity for network in bench.networks] == [2]
 
     run(test)
 
@@ -304,8 +289,8 @@ def test_a_new_owner_without_a_gap_is_a_restart_too() -> None:
 @pytest.mark.parametrize("while_reading", ["objects", "profiles"])
 def test_a_reply_of_the_networkmanager_before_is_not_used(while_reading: str) -> None:
     async def test(bench: Bench) -> None:
-        await bench.start()
-        reading = asyncio.ensure_future(bench.adapter.refresh())
+        await bench.adapter.start()
+        bench.bus.owner(":1.5")
         (old,) = await bench.calls(OBJECTS)
         if while_reading == "profiles":
             old.set_result([nm.laptop()])
@@ -313,49 +298,131 @@ def test_a_reply_of_the_networkmanager_before_is_not_used(while_reading: str) ->
         bench.bus.owner(":1.9")
         if not old.done():
             old.set_result([{}])
-        await reading
         (new,) = await bench.calls(OBJECTS)
         bench.bus.change(nm.ETH0, names.NM_WIRED, Carrier=False)
         new.set_result([nm.laptop()])
         (settings,) = await bench.calls(SETTINGS)
         settings.set_result([nm.settings()])
         await bench.turn()
-        assert bench.networks == [Network(available=False), replace(nm.NETWORK, carrier=frozenset())]
+        assert bench.networks == [replace(nm.NETWORK, carrier=frozenset())]
 
     run(test)
+
+
+def test_after_its_end_it_tells_nothing() -> None:
+    async def test(bench: Bench) -> None:
+        await bench.start()
+        await bench.adapter.close()
+        bench.bus.change(nm.ETH0, names.NM_WIRED, Carrier=False)
+        bench.bus.owner("")
+        bench.bus.owner(":1.9")
+        await bench.calls()
+        assert bench.networks == []
+
+    run(test)
+
+
+@contextmanager
+def no_pauses() -> Iterator[list[float]]:
+    """The pauses that the adapter makes, each of which is over at once."""
+    pauses: list[float] = []
+
+    async def pass_over(delay: float) -> None:
+        pauses.append(delay)
+        await SLEEP(0)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("wgsd_nm.agent.networkmanager.asyncio.sleep", pass_over)
+        yield pauses
+
+
+async def next_call(bench: Bench) -> asyncio.Future[list[Any]]:
+    """The one call that is made next."""
+    for _ in range(100):
+        if bench.bus.calls:
+            break
+        await SLEEP(0)
+    ((_, _, reply),) = bench.bus.calls
+    bench.bus.calls.clear()
+    return reply
 
 
 def test_a_networkmanager_that_hangs_is_asked_again(caplog: pytest.LogCaptureFixture) -> None:
     async def test(bench: Bench) -> None:
         await bench.adapter.start()
         bench.bus.owner(":1.5")
-        error: BusError = CallTimedOut("no reply within 25 s")
-        (objects,) = await bench.calls(OBJECTS)
-        pauses: list[float] = []
-
-        async def pass_over(delay: float) -> None:
-            if delay:
-                pauses.append(delay)
-            await real_sleep(0)
-
-        real_sleep = asyncio.sleep
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("wgsd_nm.agent.networkmanager.asyncio.sleep", pass_over)
+        with no_pauses() as pauses:
             for _ in range(7):
-                objects.set_exception(error)
-                while not bench.bus.calls:
-                    await real_sleep(0)
-                ((_, _, objects),) = bench.bus.calls
-                bench.bus.calls.clear()
-            objects.set_result([nm.laptop()])
-            while not bench.bus.calls:
-                await real_sleep(0)
-        ((_, _, settings),) = bench.bus.calls
-        settings.set_result([nm.settings()])
+                (await next_call(bench)).set_exception(CallTimedOut("no reply within 25 s"))
+            (await next_call(bench)).set_result([nm.laptop()])
+            (await next_call(bench)).set_result([nm.settings()])
         await bench.turn()
         assert bench.networks == [nm.NETWORK]
         assert pauses == [1, 2, 4, 8, 16, 30, 30]
         assert len(caplog.records) == 1, "the same complaint is made once"
 
     caplog.set_level(logging.WARNING)
+    run(test)
+
+
+@pytest.mark.parametrize("error", [CallTimedOut("no reply"), CallFailed(f"{names.NM}.Failed", "busy")], ids=str)
+@pytest.mark.parametrize("when", ["at first", "later"])
+def test_a_profile_that_could_not_be_read_is_read_again(
+    error: BusError, when: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test(bench: Bench) -> None:
+        if when == "at first":
+            await bench.adapter.start()
+            bench.bus.owner(":1.5")
+            (objects,) = await bench.calls(OBJECTS)
+            objects.set_result([nm.laptop()])
+            (settings,) = await bench.calls(SETTINGS)
+            settings.set_exception(error)
+        else:
+            await bench.start()
+            bench.bus.change(nm.WG0, names.NM_DEVICE, State=30, ActiveConnection="/")
+            bench.bus.emit(nm.TUNNEL_PROFILE, names.NM_PROFILE, "Updated")
+            bench.bus.change(nm.WG0, names.NM_DEVICE, State=100, ActiveConnection=nm.TUNNEL)
+        with no_pauses() as pauses:
+            for _ in range(7):
+                (await next_call(bench)).set_exception(error)
+            assert bench.networks[-1] == replace(nm.NETWORK, tunnels=())
+            (await next_call(bench)).set_result([nm.settings()])
+        await bench.turn()
+        assert bench.networks[-1] == nm.NETWORK
+        assert pauses == [1, 2, 4, 8, 16, 30, 30]
+        assert len(caplog.records) == 1
+
+    caplog.set_level(logging.WARNING)
+    run(test)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        AccessDenied("not you"),
+        CallFailed(f"{names.NM_SETTINGS}.PermissionDenied", "not you"),
+        CallFailed(names.ERROR_UNKNOWN_METHOD, "gone"),
+        CallFailed(names.ERROR_UNKNOWN_OBJECT, "gone"),
+    ],
+    ids=str,
+)
+def test_a_profile_that_is_not_for_us_is_read_again_when_it_changes(error: BusError) -> None:
+    async def test(bench: Bench) -> None:
+        await bench.adapter.start()
+        bench.bus.owner(":1.5")
+        (objects,) = await bench.calls(OBJECTS)
+        objects.set_result([nm.laptop()])
+        with no_pauses() as pauses:
+            (settings,) = await bench.calls(SETTINGS)
+            settings.set_exception(error)
+            await bench.turn()
+            await bench.calls()
+        assert pauses.count(1) == 0
+        bench.bus.emit(nm.TUNNEL_PROFILE, names.NM_PROFILE, "Updated")
+        (settings,) = await bench.calls(SETTINGS)
+        settings.set_result([nm.settings()])
+        await bench.turn()
+        assert bench.networks[-1] == nm.NETWORK
+
     run(test)

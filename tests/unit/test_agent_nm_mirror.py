@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.unit import nm_objects as nm
 from wgsd_nm.agent.nm_mirror import INTERFACES, Mirror
 from wgsd_nm.bus import names
-from wgsd_nm.core.model import Connectivity, Network, Uplink
+from wgsd_nm.core.model import Connectivity, Network, ProfilePeer, Tunnel, Uplink
 
 IGNORED = f"{names.NM_DEVICE}.Statistics"
 
@@ -122,13 +122,26 @@ def test_tunnels_of_others_and_loopback_are_no_uplinks(kind: int) -> None:
     assert mirror.network() == replace(nm.NETWORK, uplinks=(), carrier=frozenset())
 
 
-def test_a_dummy_counts_with_a_default_route_only() -> None:
+@pytest.mark.parametrize("kind", [13, 14, 17, 18, 19, 20, 22, 24])
+def test_a_device_of_containers_counts_with_a_default_route_only(kind: int) -> None:
     mirror = filled()
-    mirror.changed(nm.ETH0, [names.NM_DEVICE, {"DeviceType": 22}, []])
+    mirror.changed(nm.ETH0, [names.NM_DEVICE, {"DeviceType": kind}, []])
     assert mirror.network() == nm.NETWORK
+    without_routes(mirror)
+    assert mirror.network() == replace(nm.NETWORK, uplinks=(), carrier=frozenset())
+
+
+@pytest.mark.parametrize("kind", [1, 2, 5, 8, 10, 11, 15])
+def test_a_card_counts_without_a_way_out_too(kind: int) -> None:
+    mirror = filled()
+    mirror.changed(nm.ETH0, [names.NM_DEVICE, {"DeviceType": kind}, []])
+    without_routes(mirror)
+    assert mirror.network() == replace(nm.NETWORK, uplinks=(replace(nm.NETWORK.uplinks[0], gateways=(), metric=0),))
+
+
+def without_routes(mirror: Mirror) -> None:
     for path, interface in ((nm.ETH0_IP4, names.NM_IP4), (nm.ETH0_IP6, names.NM_IP6)):
         mirror.changed(path, [interface, {"RouteData": []}, []])
-    assert mirror.network().uplinks == ()
 
 
 def test_an_uplink_has_an_address_that_is_not_link_local() -> None:
@@ -144,12 +157,12 @@ def test_an_uplink_has_an_address_that_is_not_link_local() -> None:
 def test_uplinks_stand_in_the_order_of_their_default_routes() -> None:
     objects = nm.laptop()
     wlan, active, config = f"{nm.ROOT}/Devices/9", f"{nm.ROOT}/ActiveConnection/9", f"{nm.ROOT}/IP4Config/9"
-    bridge, bridge_active, bridge_config = (
+    vlan, vlan_active, vlan_config = (
         f"{nm.ROOT}/{folder}/10" for folder in ("Devices", "ActiveConnection", "IP4Config")
     )
-    objects[bridge] = {names.NM_DEVICE: nm.device(13, "br0", bridge_active, bridge_config)}
-    objects[bridge_active] = {names.NM_ACTIVE: nm.active("bridge", "bridge", "/", bridge)}
-    objects[bridge_config] = {names.NM_IP4: {"AddressData": [{"address": "172.17.0.1", "prefix": 16}], "RouteData": []}}
+    objects[vlan] = {names.NM_DEVICE: nm.device(11, "vlan7", vlan_active, vlan_config)}
+    objects[vlan_active] = {names.NM_ACTIVE: nm.active("vlan", "vlan", "/", vlan)}
+    objects[vlan_config] = {names.NM_IP4: {"AddressData": [{"address": "172.16.0.1", "prefix": 16}], "RouteData": []}}
     objects[wlan] = {names.NM_DEVICE: nm.device(2, "wlan0", active, config)}
     objects[active] = {names.NM_ACTIVE: nm.active("wifi", "802-11-wireless", "/", wlan)}
     objects[config] = {
@@ -167,7 +180,7 @@ def test_uplinks_stand_in_the_order_of_their_default_routes() -> None:
     def order() -> list[str]:
         return [uplink.interface for uplink in mirror.network().uplinks]
 
-    assert order() == ["eth0", "wlan0", "br0"]
+    assert order() == ["eth0", "wlan0", "vlan7"]
     assert mirror.network().uplinks[1].gateways == (ip_address("192.0.2.1"), ip_address("192.0.2.2"))
     assert mirror.network().uplinks[1].metric == 600
     # Ethernet lost the internet: NetworkManager adds 20000 to its metric.
@@ -177,7 +190,7 @@ def test_uplinks_stand_in_the_order_of_their_default_routes() -> None:
     ):
         route = {"dest": destination, "prefix": 0, "next-hop": hop, "metric": 20100}
         assert mirror.changed(path, [interface, {"RouteData": [route]}, []])
-    assert order() == ["wlan0", "eth0", "br0"]
+    assert order() == ["wlan0", "eth0", "vlan7"]
 
 
 def test_a_tunnel_without_profile_is_left_out_until_it_is_known() -> None:
@@ -189,6 +202,94 @@ def test_a_tunnel_without_profile_is_left_out_until_it_is_known() -> None:
     assert mirror.learn(nm.TUNNEL_PROFILE, nm.settings())
     assert mirror.network() == nm.NETWORK
     assert not mirror.learn(nm.TUNNEL_PROFILE, nm.settings())
+
+
+WG7, WG7_IP4 = f"{nm.ROOT}/Devices/7", f"{nm.ROOT}/IP4Config/7"
+FOREIGN = Tunnel(
+    interface="wg7",
+    connection_id="wg7",
+    connection_uuid="",
+    activation=f"{WG7} {WG7_IP4} /",
+    public_key=nm.OWN_KEY,
+    fwmark=7,
+    addresses=(ip_interface("10.9.0.1/24"),),
+)
+
+
+def with_foreign(**values: Any) -> Watched:
+    """A laptop with a WireGuard device that NetworkManager was told to leave alone."""
+    objects = nm.laptop()
+    device = nm.device(29, "wg7", "/", WG7_IP4, state=10)
+    objects[WG7] = {
+        names.NM_DEVICE: device | values,
+        names.NM_WIREGUARD: {"PublicKey": nm.OWN_KEY.raw, "ListenPort": 7777, "FwMark": 7},
+    }
+    objects[WG7_IP4] = {names.NM_IP4: {"AddressData": [{"address": "10.9.0.1", "prefix": 24}], "RouteData": []}}
+    return filled(objects)
+
+
+def test_an_unmanaged_device_is_a_tunnel_without_profile() -> None:
+    mirror = with_foreign()
+    assert mirror.network() == replace(nm.NETWORK, tunnels=(*nm.NETWORK.tunnels, FOREIGN))
+    assert mirror.take_unread() == set()
+    again = f"{nm.ROOT}/IP4Config/8"
+    mirror.changed(WG7, [names.NM_DEVICE, {"Real": False, "Ip4Config": "/"}, []])
+    assert mirror.network() == nm.NETWORK
+    mirror.changed(WG7, [names.NM_DEVICE, {"Real": True, "Ip4Config": again}, []])
+    assert mirror.network() == nm.NETWORK, "its key is not known yet"
+    mirror.changed(WG7, [names.NM_WIREGUARD, {"PublicKey": nm.OWN_KEY.raw}, []])
+    (_, tunnel) = mirror.network().tunnels
+    assert tunnel.activation not in ("", FOREIGN.activation), "the link is another one"
+
+
+@pytest.mark.parametrize(
+    ("path", "interface", "properties"),
+    [
+        (WG7, names.NM_DEVICE, {"Real": False}),
+        (WG7, names.NM_DEVICE, {"State": 20}),
+        (WG7, names.NM_DEVICE, {"ActiveConnection": nm.TUNNEL}),
+        (WG7, names.NM_DEVICE, {"IpInterface": ""}),
+        (WG7, names.NM_WIREGUARD, {"PublicKey": bytes(32)}),
+        (nm.ROOT, names.NM, {"Startup": True}),
+    ],
+)
+def test_an_unmanaged_device_counts_when_it_is_there_and_has_its_key(
+    path: str, interface: str, properties: dict[str, Any]
+) -> None:
+    mirror = with_foreign()
+    before = {name: value for name, value in BEFORE[interface].items() if name in properties}
+    assert mirror.changed(path, [interface, properties, []])
+    assert mirror.network() == nm.NETWORK
+    assert mirror.changed(path, [interface, before, []])
+    mirror.changed(WG7, [names.NM_WIREGUARD, {"PublicKey": nm.OWN_KEY.raw}, []])
+    assert mirror.network() == replace(nm.NETWORK, tunnels=(*nm.NETWORK.tunnels, FOREIGN))
+
+
+def test_a_device_that_is_not_there_at_first_does_not_count() -> None:
+    assert with_foreign(Real=False).network() == nm.NETWORK
+
+
+BEFORE: dict[str, dict[str, Any]] = {
+    names.NM_DEVICE: {"Real": True, "State": 10, "ActiveConnection": "/", "IpInterface": "wg7"},
+    names.NM_WIREGUARD: {"PublicKey": nm.OWN_KEY.raw},
+    names.NM: {"Startup": False},
+}
+
+
+def test_a_device_that_networkmanager_only_watches_is_a_tunnel_with_the_profile_that_it_made_up() -> None:
+    profile = {
+        "connection": {"id": "wg7", "uuid": "made-up", "type": "wireguard", "interface-name": "wg7"},
+        "wireguard": {"peers": [{"public-key": str(nm.BOB)}]},
+        "ipv4": {"method": "manual"},
+    }
+    active, settings = f"{nm.ROOT}/ActiveConnection/7", f"{nm.ROOT}/Settings/7"
+    mirror = with_foreign(State=100, ActiveConnection=active)
+    mirror.added(names.NM_ROOT_PATH, [active, {names.NM_ACTIVE: nm.active("made-up", "wireguard", settings, WG7)}])
+    assert mirror.network() == nm.NETWORK
+    assert mirror.take_unread() == {settings}
+    assert mirror.learn(settings, profile)
+    expected = replace(FOREIGN, connection_uuid="made-up", activation=active, peers=(ProfilePeer(nm.BOB),))
+    assert mirror.network() == replace(nm.NETWORK, tunnels=(*nm.NETWORK.tunnels, expected))
 
 
 def test_a_key_that_is_not_there_yet() -> None:

@@ -118,6 +118,20 @@ def test_a_dns_server_that_is_none_is_left_out(setting: dict[str, Any]) -> None:
     assert len(complaints) == 1
 
 
+def test_name_servers_of_a_device() -> None:
+    data = [{"address": "192.0.2.53"}, {"address": "dns+tls://192.0.2.54"}, {"address": "192.0.2.55", "priority": 1}]
+    assert values.name_servers(4, data, quiet) == (ip_address("192.0.2.53"), ip_address("192.0.2.55"))
+    octets = [ip_address("2001:db8::53").packed, ip_address("fe80::1").packed]
+    assert values.name_servers(6, octets, quiet) == (ip_address("2001:db8::53"), ip_address("fe80::1"))
+
+
+@pytest.mark.parametrize(("version", "entry"), [(4, {}), (4, {"address": 7}), (4, b"1234"), (6, b"1234"), (6, "::1")])
+def test_a_name_server_that_is_none_is_left_out(version: values.Version, entry: object) -> None:
+    complaints: list[str] = []
+    assert values.name_servers(version, [entry], complaints.append) == ()
+    assert len(complaints) == 1
+
+
 def test_search_domains_come_without_mark_and_without_the_root() -> None:
     setting = {"dns-search": ["~example.com", "example.org", "~.", "~", ""]}
     assert values.search_domains(setting, quiet) == ("example.com", "example.org")
@@ -156,6 +170,8 @@ def test_whatever_comes_is_decoded_or_refused(value: object) -> None:
         lambda v: values.dns_servers(4, {"dns-data": v}, complain),
         lambda v: values.dns_servers(4, {"dns": v}, complain),
         lambda v: values.dns_servers(6, {"dns": v}, complain),
+        lambda v: values.name_servers(4, v, complain),
+        lambda v: values.name_servers(6, v, complain),
         lambda v: values.search_domains({"dns-search": v}, complain),
     ]
     for decode in decoders:

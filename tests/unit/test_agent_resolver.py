@@ -95,10 +95,26 @@ EVENT_LOOP_FILES = 3
 """Its epoll and the pair of sockets that wake it."""
 
 
-async def lookup(server: Server, key: PublicKey = KEY) -> Advertisement:
+async def lookup(server: Server) -> Advertisement:
     """One lookup by a new resolver."""
     with resolving() as resolver:
-        return await resolver.lookup(server, ZONE, key)
+        return await look_up(resolver, server)
+
+
+async def look_up(resolver: Resolver, server: Server, key: PublicKey = KEY, zone: str = ZONE) -> Advertisement:
+    """What the server says of one peer. Raises what the resolver reports of it."""
+    answers: list[Advertisement | LookupFailed] = []
+    await resolver.lookups(server, zone, [key], lambda _, answer: answers.append(answer))
+    (answer,) = answers
+    if isinstance(answer, LookupFailed):
+        raise answer
+    return answer
+
+
+async def begun() -> None:
+    """The lookups that were started before have sent their questions."""
+    for _ in range(4):
+        await asyncio.sleep(0)
 
 
 @contextmanager
@@ -159,9 +175,7 @@ class TestLookup:
     def test_a_bad_zone_is_refused_before_a_question_is_asked(self) -> None:
         with Scripted(good) as server, resolving() as resolver:
             with pytest.raises(InvalidValue):
-                run(resolver.lookup(server.server, "wg.local", KEY))
-            with pytest.raises(InvalidValue):
-                run(resolver.lookups(server.server, "wg.local", [KEY], lambda *_: None))
+                run(look_up(resolver, server.server, zone="wg.local"))
             assert server.requests == []
 
     @pytest.mark.parametrize(
@@ -184,7 +198,7 @@ class TestLookup:
 
             async def twice() -> None:
                 for _ in range(2):
-                    await resolver.lookup(server.server, ZONE, KEY)
+                    await look_up(resolver, server.server)
 
             run(twice())
             first, second = (request[HEADER:NAME_END] for request in server.udp)
@@ -195,7 +209,7 @@ class TestLookup:
         with Scripted(good, delay=0.02) as server, resolving() as resolver:
 
             async def many() -> None:
-                answers = await asyncio.gather(*(resolver.lookup(server.server, ZONE, KEY) for _ in range(10)))
+                answers = await asyncio.gather(*(look_up(resolver, server.server) for _ in range(10)))
                 assert set(answers) == {answers[0]}
 
             run(many())
@@ -206,7 +220,7 @@ class TestLookup:
 
             async def many() -> None:
                 with resolving() as resolver:
-                    work = (resolver.lookup(server.server, ZONE, KEY) for _ in range(3))
+                    work = (look_up(resolver, server.server) for _ in range(3))
                     answers = await asyncio.gather(*work, return_exceptions=True)
                     assert [type(answer) for answer in answers] == [NoSuchPeer] * 3
 
@@ -218,8 +232,8 @@ class TestLookup:
         with Scripted(good, delay=0.02) as server, resolving() as resolver:
 
             async def two() -> None:
-                tasks = [asyncio.create_task(resolver.lookup(server.server, ZONE, KEY)) for _ in range(2)]
-                await asyncio.sleep(0)
+                tasks = [asyncio.create_task(look_up(resolver, server.server)) for _ in range(2)]
+                await begun()
                 tasks[cancelled].cancel()
                 assert (await tasks[1 - cancelled]).endpoints == (HERE,)
                 with pytest.raises(asyncio.CancelledError):
@@ -267,7 +281,7 @@ class TestMany:
 
             async def both() -> None:
                 await resolver.lookups(registry.server, ZONE, peers, lambda *_: None)
-                await resolver.lookup(registry.server, ZONE, next(iter(peers)))
+                await look_up(resolver, registry.server, next(iter(peers)))
                 assert open_files() - before <= exchange.PORTS + EVENT_LOOP_FILES
 
             run(both())
@@ -281,7 +295,7 @@ class TestMany:
 
             async def thrice() -> None:
                 for _ in range(3):
-                    await resolver.lookup(server.server, ZONE, KEY)
+                    await look_up(resolver, server.server)
 
             run(thrice())
             assert len(set(server.clients)) == 3
@@ -292,10 +306,10 @@ class TestForget:
         with Scripted(lambda request, _: good(request), delay=0.05) as server, resolving() as resolver:
 
             async def change_of_network() -> None:
-                before = asyncio.create_task(resolver.lookup(server.server, ZONE, KEY))
-                await asyncio.sleep(0)
+                before = asyncio.create_task(look_up(resolver, server.server))
+                await begun()
                 resolver.forget()
-                after = asyncio.create_task(resolver.lookup(server.server, ZONE, KEY))
+                after = asyncio.create_task(look_up(resolver, server.server))
                 with pytest.raises(RegistryUnreachable, match="given up"):
                     await before
                 assert (await after).endpoints == (HERE,)
@@ -308,9 +322,9 @@ class TestForget:
         with Scripted(lambda request, _: [] if has_edns(request) else good(request)) as server, resolving() as resolver:
 
             async def twice() -> None:
-                await resolver.lookup(server.server, ZONE, KEY)
+                await look_up(resolver, server.server)
                 resolver.forget()
-                await resolver.lookup(server.server, ZONE, KEY)
+                await look_up(resolver, server.server)
 
             run(twice())
             assert [kind for kind, _ in groupby(map(has_edns, server.udp))] == [True, False, True, False]
@@ -388,9 +402,9 @@ class TestForgers:
         with Scripted(_with_cookie) as server, resolving() as resolver:
 
             async def twice() -> None:
-                await resolver.lookup(server.server, ZONE, KEY)
+                await look_up(resolver, server.server)
                 server.handler = lambda request, _: [forged(request), *_with_cookie(request)]
-                assert (await resolver.lookup(server.server, ZONE, KEY)).endpoints == (HERE,)
+                assert (await look_up(resolver, server.server)).endpoints == (HERE,)
 
             run(twice())
             cookies = [_cookie(request) for request in server.udp]
@@ -472,17 +486,67 @@ class TestLoss:
 
 
 class TestPlainDns:
+    @staticmethod
+    def silent(request: bytes, _tcp: bool) -> Sequence[bytes]:
+        """Never answers EDNS, as wgsd does when it leaves room for a TXT that it cannot pack."""
+        return [] if has_edns(request) else good(request)
+
+    def questions(self, server: Scripted, rounds: int, before: Callable[[int], None] = lambda _: None) -> list[str]:
+        """How each of so many lookups, one after another, was asked: E for EDNS, P for plain, EP for both in turn."""
+        found: list[str] = []
+        with server, resolving() as resolver:
+
+            async def one_by_one() -> None:
+                for number in range(rounds):
+                    before(number)
+                    asked_before = len(server.udp)
+                    assert (await look_up(resolver, server.server)).endpoints == (HERE,)
+                    kinds = groupby(map(has_edns, server.udp[asked_before:]))
+                    found.append("".join("E" if kind else "P" for kind, _ in kinds))
+
+            run(one_by_one())
+        return found
+
     @pytest.mark.usefixtures("impatience")
-    def test_edns_is_dropped_after_one_unanswered_try_and_that_is_remembered(self) -> None:
-        """wgsd never answers when EDNS leaves room for a TXT that it cannot pack."""
-        with Scripted(lambda request, _: [] if has_edns(request) else good(request)) as server, resolving() as resolver:
+    def test_after_two_silences_in_a_row_edns_is_not_tried_for_a_while(self) -> None:
+        assert self.questions(Scripted(self.silent), 4) == ["EP", "EP", "P", "P"]
+
+    @pytest.mark.usefixtures("impatience")
+    @pytest.mark.parametrize(("silent", "asked"), [({0, 2}, ["EP", "E", "EP", "E"]), ({0, 1, 3}, ["EP", "EP", "P"])])
+    def test_a_lost_packet_says_nothing_of_the_server(self, silent: set[int], asked: list[str]) -> None:
+        def lose(number: int) -> None:
+            server.handler = self.silent if number in silent else good
+
+        server = Scripted(good)
+        assert self.questions(server, len(asked), lose) == asked
+
+    @pytest.mark.usefixtures("impatience")
+    def test_edns_is_tried_again_after_some_minutes(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(exchange, "PLAIN_LIFETIME", 0.0)
+
+        def mend(number: int) -> None:
+            server.handler = good if number in (3, 5) else self.silent
+            if number == 4:
+                monkeypatch.setattr(exchange, "PLAIN_LIFETIME", 1000.0)
+
+        server = Scripted(self.silent)
+        assert self.questions(server, 6, mend) == ["EP", "EP", "EP", "E", "EP", "E"]
+
+    @pytest.mark.usefixtures("impatience")
+    def test_packets_lost_at_one_time_are_one_silence(self) -> None:
+        peers = [KEY, *(PublicKey(bytes([number] * 32)) for number in range(9))]
+
+        def handler(request: bytes, _: bool) -> Sequence[bytes]:
+            return [] if len(server.requests) <= len(peers) else [reply(request, rcode=dns.rcode.NXDOMAIN)]
+
+        with Scripted(handler) as server, resolving() as resolver:
 
             async def twice() -> None:
                 for _ in range(2):
-                    assert (await resolver.lookup(server.server, ZONE, KEY)).endpoints == (HERE,)
+                    await resolver.lookups(server.server, ZONE, peers, lambda *_: None)
 
             run(twice())
-            assert [kind for kind, _ in groupby(map(has_edns, server.udp))] == [True, False]
+            assert all(map(has_edns, server.udp[-len(peers) :]))
 
     @pytest.mark.parametrize("rcode", [dns.rcode.FORMERR, dns.rcode.NOTIMP])
     @pytest.mark.parametrize("with_question", [True, False])
@@ -498,7 +562,7 @@ class TestPlainDns:
             async def twice() -> None:
                 async with asyncio.timeout(exchange.FIRST_TIMEOUT / 2):
                     for _ in range(2):
-                        await resolver.lookup(server.server, ZONE, KEY)
+                        await look_up(resolver, server.server)
 
             run(twice())
             assert [has_edns(request) for request in server.udp] == [True, False, False]
@@ -524,7 +588,7 @@ class TestTcp:
         with Scripted(handler) as server, resolving() as resolver:
 
             async def twice() -> list[str]:
-                return [over(await resolver.lookup(server.server, ZONE, KEY)) for _ in range(2)]
+                return [over(await look_up(resolver, server.server)) for _ in range(2)]
 
             assert run(twice()) == ["tcp", "udp"]
             assert len(server.requests) == 3
@@ -538,7 +602,7 @@ class TestTcp:
         with Scripted(handler) as server, resolving() as resolver:
 
             async def twice() -> list[str]:
-                return [over(await resolver.lookup(server.server, ZONE, KEY)) for _ in range(2)]
+                return [over(await look_up(resolver, server.server)) for _ in range(2)]
 
             assert run(twice()) == ["tcp", "tcp"]
 
@@ -554,7 +618,7 @@ class TestTcp:
         with Scripted(handler) as server, resolving() as resolver:
 
             async def twice() -> list[str]:
-                return [over(await resolver.lookup(server.server, ZONE, KEY)) for _ in range(2)]
+                return [over(await look_up(resolver, server.server)) for _ in range(2)]
 
             assert run(twice()) == ["tcp", "udp"]
 
@@ -570,7 +634,7 @@ class TestTcp:
 
             async def twice() -> None:
                 for _ in range(2):
-                    assert (await resolver.lookup(server.server, ZONE, KEY)).endpoints == (HERE,)
+                    assert (await look_up(resolver, server.server)).endpoints == (HERE,)
 
             run(twice())
             assert len(server.tcp) == with_tcp  # the second time it is known

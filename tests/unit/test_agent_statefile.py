@@ -135,6 +135,12 @@ def test_a_folder_that_cannot_be_written_is_told_once(home: Path, caplog: pytest
     statefile.path().mkdir()
     save(memory(4))
     assert len(caplog.records) == 2, "other trouble is told too"
+    statefile.path().rmdir()
+    save(memory(5))
+    statefile.path().unlink()
+    statefile.path().mkdir()
+    save(memory(6))
+    assert len(caplog.records) == 3, "and so is the same, after all was well in between"
     assert [each.name for each in statefile.path().parent.iterdir()] == ["endpoints.json"]
 
 
@@ -168,31 +174,32 @@ def test_a_leftover_of_a_save_that_was_cut_off_is_in_nobodys_way() -> None:
 
 
 def test_saves_never_overlap_and_the_newest_wins(monkeypatch: pytest.MonkeyPatch) -> None:
-    writing: list[int] = []
+    begun: list[str] = []
     first, go_on = threading.Event(), threading.Event()
-    fsync = os.fsync
+    to_text = Memory.to_text
 
-    def slow(file: int) -> None:
-        if stat.S_ISREG(os.fstat(file).st_mode):
-            writing.append(os.fstat(file).st_size)
-            first.set()
-            assert go_on.wait(20)
-        fsync(file)
+    def slow(self: Memory) -> str:
+        """The first thing that is done in the thread that writes."""
+        begun.append(to_text(self))
+        first.set()
+        assert go_on.wait(20)
+        return begun[-1]
 
-    monkeypatch.setattr(os, "fsync", slow)
+    monkeypatch.setattr(Memory, "to_text", slow)
 
     async def scenario() -> None:
         async with asyncio.timeout(20):
             saves = [asyncio.create_task(statefile.save(memory(10)))]
             await asyncio.to_thread(first.wait, 20)
             saves += [asyncio.create_task(statefile.save(memory(port))) for port in range(11, 20)]
-            await asyncio.sleep(0)
-            assert len(writing) == 1
+            for _ in range(20):
+                await asyncio.to_thread(int)  # whatever was begun in a thread before is under way
+            assert len(begun) == 1
             assert not any(each.done() for each in saves)
             saves[0].cancel()
             go_on.set()
             await asyncio.gather(*saves, return_exceptions=True)
 
     asyncio.run(scenario())
-    assert len(writing) == 2, "the first, and of those that came meanwhile the last"
+    assert begun == [to_text(memory(10)), to_text(memory(19))], "of those that came meanwhile the last"
     assert statefile.load() == memory(19)

@@ -122,6 +122,19 @@ def test_when_all_were_tried_in_vain_nothing_thrashes() -> None:
     assert [wanted for _, wanted, _ in again] == [HOME, OFFICE]
 
 
+def test_the_former_one_is_the_last_that_was_not_ours() -> None:
+    story = Story.settled(bob(), bob=HOME)
+    story.connects(BOB, CAFE)
+    story.sees(ELSEWHERE)
+    assert [wanted for _, wanted, _ in writes(goes_on(story, 20, HOME))] == [HOME]
+    story.hear(RefreshRequested(1))
+    story.works()
+    story.answers(bob=OFFICE)
+    assert writes(goes_on(story, 3, OFFICE)) == []
+    assert story.kernel[BOB].endpoint == OFFICE
+    assert story.peer(BOB).former == CAFE
+
+
 def test_a_proof_forgets_what_was_tried() -> None:
     story = Story.settled(bob(), bob=HOME)
     story.hear(RefreshRequested(1))
@@ -290,6 +303,22 @@ def test_a_foreign_endpoint_gets_its_trial_and_twice_in_a_minute_its_way() -> No
     story.sees(ELSEWHERE)
     assert story.peer(BOB).stood_down is False
     assert [wanted for _, wanted, _ in writes(goes_on(story, 20, HOME))] == [HOME]
+
+
+def test_who_changes_his_mind_does_not_contest_ours() -> None:
+    story = Story.settled(bob(), bob=HOME)
+    for endpoint in (CAFE, OFFICE, CAFE):
+        person_sets(story, endpoint)
+    assert story.peer(BOB).stood_down is False
+
+
+def test_a_peer_that_goes_on_roaming_does_not_contest_ours() -> None:
+    story = Story.settled(bob(), bob=HOME)
+    for _ in range(2):
+        story.receives(BOB, CAFE)
+        story.check()
+        assert writes(goes_on(story, 12, HOME)) == [(CAFE, HOME, Reason.SILENT)]
+    assert story.peer(BOB).stood_down is False
 
 
 def test_slowly_it_is_no_contest() -> None:

@@ -203,7 +203,9 @@ class Mirror:
                 known = self._objects.get(path)
                 if known is None or interface not in known.records:
                     return False
-                return self._set(path, interface, properties, new=False)
+                has_gone = interface == names.NM_DEVICE and properties.get("Real") is False
+                forgotten = has_gone and self._forget_key(path)
+                return self._set(path, interface, properties, new=False) or forgotten
         return self._odd(body)
 
     def updated(self, path: str, _body: list[Any]) -> bool:
@@ -375,6 +377,14 @@ class Mirror:
             return None
         record = known.records.get(interface)
         return record if isinstance(record, kind) else None
+
+    def _forget_key(self, path: str) -> bool:
+        """The link has gone. NetworkManager keeps its key until it has read that of the next link."""
+        wireguard = self._find(path, names.NM_WIREGUARD, _WireGuard)
+        if wireguard is None or wireguard.public_key is None:
+            return False
+        wireguard.public_key = None
+        return True
 
     def _remove(self, path: str, interfaces: list[str]) -> bool:
         if names.NM_PROFILE in interfaces:

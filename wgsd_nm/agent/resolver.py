@@ -169,7 +169,7 @@ class Resolver:
 
 
 async def host_addresses(server: NameServer, host: str, version: Literal[4, 6]) -> tuple[IPAddress, ...]:
-    """The addresses of a host in one family (A or AAAA). Raises LookupFailed's children; InvalidValue for a bad name."""
+    """The addresses of a host in one family (A or AAAA). Raises LookupFailed's children, InvalidValue for no name."""
     try:
         name = dns.name.from_text(host.lower())
     except dns.exception.DNSException as error:

@@ -225,7 +225,7 @@ class ProfilePeer:
 class Tunnel:
     """An activated WireGuard device and the NetworkManager profile that made it.
 
-    `activation` is the object path of the active connection: another one means that the kernel's peers were made anew.
+    `activation` is any text; another one means that the kernel's peers were made anew.
     `dns` and `search` are the profile's own, for `zone = "auto"`.
     """
 
