@@ -19,6 +19,7 @@ from tests.unit.core_story import (
     REGISTRY_AT,
     Story,
     kernel_peer,
+    key,
     network,
     of_kind,
     profile,
@@ -36,7 +37,9 @@ from wgsd_nm.core.events import (
     NetworkSeen,
     RefreshRequested,
     Remember,
+    Reply,
     Resolve,
+    SeatChanged,
     SetEndpoints,
 )
 from wgsd_nm.core.memory import Memory
@@ -467,3 +470,36 @@ def test_a_device_of_somebody_else_is_read_before_anything_is_asked() -> None:
     (ask,) = of_kind(LookUp, story.done)
     assert [server.device for server in ask.servers] == ["wg0"]
     assert REGISTRY not in ask.keys
+
+
+# --- timers and callers ----------------------------------------------------------------------------------------------
+
+
+def test_lookups_that_are_due_together_are_made_together() -> None:
+    peers = [kernel_peer(key(f"peer {n}"), f"10.0.1.{n}/32", keepalive=25) for n in range(40)]
+    story = Story.of(*peers)
+    story.starts()
+    story.works()
+    story.answers()
+    times: list[float] = []
+    end = story.now + 130
+    while story.now < end:
+        story.works()
+        if of_kind(LookUp, story.sleeps(0.1)):
+            times.append(story.now)
+        if story.tunnel.pending:
+            story.answers()
+    assert 1 <= len(times) <= 2 * (15 + 1), "a back-off of 60 s, spread over fifteen seconds"
+
+
+@pytest.mark.parametrize("gone", [(), (replace(uplink(), addresses=()),)])
+def test_whoever_waits_hears_at_once_that_nothing_can_be_done(gone: tuple[Uplink, ...]) -> None:
+    story = Story.settled(bob(), bob=HOME)
+    story.hear(RefreshRequested(1))
+    (reply,) = of_kind(Reply, story.sees(*gone))
+    assert (reply.token, str(reply.error)) == (1, "there is no network connection")
+    assert story.watch.waiting == ()
+    story.sees(uplink())
+    story.hear(RefreshRequested(2))
+    (reply,) = of_kind(Reply, story.hear(SeatChanged(active=False)))
+    assert (reply.token, str(reply.error)) == (2, "another user's login session is active")
