@@ -6,7 +6,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-MODULES = ("bench.agent", "bench.wireguard", "bench.registry")
+MODULES = ("bench.agent", "bench.hour", "bench.wireguard", "bench.registry", "bench.roam")
 
 
 def main() -> int:

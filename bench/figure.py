@@ -9,3 +9,8 @@ def report(name: str, value: float, unit: str, goal: float, *, at_most: bool = T
     met = value <= goal if at_most else value >= goal
     print(f"{name}  {value:.3g} {unit}  goal {goal:g}  {'met' if met else 'missed'}", flush=True)
     return met
+
+
+def show(name: str, value: float, unit: str) -> None:
+    """Print the line of a figure that has no goal."""
+    print(f"{name}  {value:.3g} {unit}", flush=True)

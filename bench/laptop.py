@@ -107,7 +107,8 @@ class Laptop:
         (home / "wgsd-nm" / "config.toml").write_text(CONFIG)
         system, session = enter(PrivateBus(system=True, names=OWNED)), enter(PrivateBus())
         self.daemons = (system.pid, session.pid)
-        self.environment = {**system.environment, **session.environment, "XDG_CONFIG_HOME": str(home)}
+        folders = {"XDG_CONFIG_HOME": str(home), "XDG_STATE_HOME": str(home / "state")}
+        self.environment = {**system.environment, **session.environment, **folders}
         self.session = Bus(system=False, address=session.address)
         self.system = Bus(system=True, address=system.address)
         for bus in (self.session, self.system):

@@ -67,6 +67,11 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def refresh(laptop: Laptop) -> None:
+    """What a person does who does not want to wait; whether it helped is for the caller to see."""
+    laptop.busctl_user("--timeout=30", "call", AGENT, AGENT_PATH, AGENT, "Refresh", check=False)
+
+
 def has_agent(laptop: Laptop) -> bool:
     """Whether the agent owns its name; asking the agent itself would start a second one."""
     bus = ("org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus")
@@ -99,12 +104,18 @@ def watch_routes(laptop: Laptop) -> None:
 
 
 def route_made_at(laptop: Laptop, gateway: str) -> float:
-    """When the kernel got its default route by this gateway, as ip-monitor(8) saw it."""
+    """When the kernel last got a default route by this gateway, as ip-monitor(8) saw it."""
+    made = routes_made_at(laptop, gateway)
+    if not made:
+        raise AssertionError(f"ip monitor saw no default route by {gateway}")
+    return made[-1]
+
+
+def routes_made_at(laptop: Laptop, gateway: str) -> list[float]:
+    """Each time that the kernel got a default route by this gateway; another metric makes another route."""
     text = laptop.log(MONITOR).read_text(errors="replace")
     stamps = re.findall(rf"^\[([^]]+)\] *default via {re.escape(gateway)} ", text, re.MULTILINE)
-    if not stamps:
-        raise AssertionError(f"ip monitor saw no default route by {gateway}")
-    return datetime.fromisoformat(stamps[-1]).replace(tzinfo=UTC).timestamp()
+    return [datetime.fromisoformat(stamp).replace(tzinfo=UTC).timestamp() for stamp in stamps]
 
 
 def routes(laptop: Laptop) -> str:
