@@ -124,6 +124,34 @@ def test_many_changes_in_a_moment_are_told_once() -> None:
     play(scene)
 
 
+def test_the_first_change_is_told_at_once_and_the_next_not_before_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene(service: Service, bus: Told, world: World) -> None:
+        monkeypatch.setattr(module, "PUBLISH_INTERVAL", 3600.0)
+        world.story.connects(BOB)
+        service.changed()
+        await turns()
+        assert bus.changes == [("Peers",)]
+        world.story.hear(ConfigLoaded(None, "the file is wrong"))
+        service.changed()
+        await turns()
+        assert bus.changes == [("Peers",)]
+
+    play(scene)
+
+
+def test_what_changes_nothing_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene(service: Service, bus: Told, world: World) -> None:
+        monkeypatch.setattr(module, "PUBLISH_INTERVAL", 3600.0)
+        service.changed()
+        await turns()
+        world.story.connects(BOB)
+        service.changed()
+        await turns()
+        assert bus.changes == [("Peers",)]
+
+    play(scene)
+
+
 def test_only_what_differs_is_told() -> None:
     async def scene(service: Service, bus: Told, world: World) -> None:
         world.story.connects(BOB)

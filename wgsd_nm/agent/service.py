@@ -20,7 +20,7 @@ from wgsd_nm.core.status import AgentStatus, PeerStatus, TunnelStatus, status
 from wgsd_nm.core.watch import AgentWatch
 
 PUBLISH_INTERVAL: Final = 0.25
-"""Seconds from the first change until clients are told of all."""
+"""Seconds between two tellings of what changed; the first is told at once, without waking up again for it."""
 
 HASTE: Final = 1.0
 """Seconds that a pass has to itself before clients are told of what it did so far."""
@@ -38,7 +38,8 @@ class Service:
         self._published = AgentStatus(State.IDLE, (), ())
         self._known: tuple[AgentWatch, float, AgentStatus] | None = None
         self._announced: list[Announce] = []
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._told_at = -inf
 
     def interface(self) -> Interface:
         """The table that the XML documents."""
@@ -70,8 +71,13 @@ class Service:
 
     def changed(self) -> None:
         """Something may differ from what clients were told."""
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(PUBLISH_INTERVAL, self._publish)
+        if self._timer is not None:
+            return
+        running = asyncio.get_running_loop()
+        if running.time() < self._told_at + PUBLISH_INTERVAL or self._is_in_haste():
+            self._timer = running.call_later(PUBLISH_INTERVAL, self._publish)
+        else:
+            self._timer = running.call_soon(self._publish)
 
     def announce(self, change: Announce) -> None:
         """Clients are told of it together with all else that changed."""
@@ -116,6 +122,8 @@ class Service:
             changed.append("Tunnels")
         if len(new.peers) != len(old.peers) or any(map(PeerStatus.differs, new.peers, old.peers)):
             changed.append("Peers")
+        if changed or announced:
+            self._told_at = asyncio.get_running_loop().time()
         if changed:
             self._published = new
             self._bus.changed(names.AGENT_PATH, names.AGENT, *changed)
