@@ -291,6 +291,8 @@ def test_the_same_is_remembered_once() -> None:
 
 
 def person_sets(story: Story, endpoint: Endpoint) -> None:
+    """While packets were still coming in."""
+    story.receives(BOB)
     story.kernel[BOB] = replace(story.kernel[BOB], endpoint=endpoint)
     story.check()
 
@@ -308,20 +310,32 @@ def test_a_foreign_endpoint_gets_its_trial_and_twice_in_a_minute_its_way() -> No
     assert [wanted for _, wanted, _ in writes(goes_on(story, 20, HOME))] == [HOME]
 
 
+def test_a_foreign_endpoint_in_place_of_a_live_one_is_found_out_by_its_silence() -> None:
+    story = Story.settled(bob(), bob=HOME)
+    story.connects(BOB)
+    person_sets(story, CAFE)
+    done: list[Action] = []
+    for _ in range(30):
+        story.sends(BOB, 2000)
+        done += goes_on(story, 1, HOME)
+    assert writes(done) == [(CAFE, HOME, Reason.SILENT)]
+
+
 def test_who_changes_his_mind_does_not_contest_ours() -> None:
     story = Story.settled(bob(), bob=HOME)
     for endpoint in (CAFE, OFFICE, CAFE):
         person_sets(story, endpoint)
-    assert story.peer(BOB).stood_down is False
+    assert [wanted for _, wanted, _ in writes(goes_on(story, 30, HOME))][:1] == [HOME]
 
 
-def test_a_peer_that_goes_on_roaming_does_not_contest_ours() -> None:
+def test_a_second_time_that_proves_to_be_roaming_is_no_contest() -> None:
     story = Story.settled(bob(), bob=HOME)
-    for _ in range(2):
-        story.receives(BOB, CAFE)
-        story.check()
-        assert writes(goes_on(story, 12, HOME)) == [(CAFE, HOME, Reason.SILENT)]
+    person_sets(story, CAFE)
+    goes_on(story, 8, HOME)
+    story.connects(BOB, OFFICE)
     assert story.peer(BOB).stood_down is False
+    assert writes(goes_on(story, 60, HOME)) == []
+    assert shown(story).source is Source.ROAMED
 
 
 def test_slowly_it_is_no_contest() -> None:

@@ -121,8 +121,21 @@ def waits(endpoint: Endpoint, seconds: float, *tried: Endpoint, poke: bool = Fal
         # A record that comes when the one in use has had its trial is tried at once.
         (watched(CAFE, HOME, tried=(CAFE,)), Decision(HOME, Reason.SILENT, tried=(CAFE,))),
         # Somebody else insists.
-        (watched(CAFE, HOME, stood_down=True), NOTHING),
-        (watched(CAFE, HOME, stood_down=True, poke_due=True), POKE),
+        (watched(CAFE, HOME, stood_down=True), Decision(stood_down=True)),
+        (watched(CAFE, HOME, stood_down=True, poke_due=True), Decision(poke=True, stood_down=True)),
+        (
+            watched(CAFE, HOME, trial=Trial(CAFE, NOW), usurped_at=NOW - 5, overruled_at=NOW - 64),
+            Decision(stood_down=True),
+        ),
+        (
+            watched(CAFE, HOME, trial=Trial(CAFE, NOW), usurped_at=NOW - 5, overruled_at=NOW - 65),
+            Decision(HOME, Reason.SILENT, tried=(CAFE,)),
+        ),
+        (watched(CAFE, HOME, trial=Trial(CAFE, NOW + 1), usurped_at=NOW - 5, overruled_at=NOW - 9), waits(CAFE, 1)),
+        (
+            watched(CAFE, HOME, trial=Trial(CAFE, NOW), overruled_at=NOW - 9),
+            Decision(HOME, Reason.SILENT, tried=(CAFE,)),
+        ),
     ],
 )
 def test_what_may_be_overwritten(peer: PeerWatch, decision: Decision) -> None:

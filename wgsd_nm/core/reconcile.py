@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from wgsd_nm.core.ground import Ground
 from wgsd_nm.core.model import Endpoint
 from wgsd_nm.core.reason import Reason
-from wgsd_nm.core.schedule import REST, TRIAL, TRIAL_OF_ROAMED, TRIAL_WITHOUT_SESSION
+from wgsd_nm.core.schedule import CONTEST, REST, TRIAL, TRIAL_OF_ROAMED, TRIAL_WITHOUT_SESSION
 from wgsd_nm.core.watch import PeerWatch, Trial
 
 
@@ -19,7 +19,7 @@ from wgsd_nm.core.watch import PeerWatch, Trial
 class Decision:
     """What to do for one peer now: set `endpoint`, or only poke, or wait for a trial to end, or nothing.
 
-    `tried` and `trial` are the peer's from now on.
+    `tried`, `trial` and `stood_down` are the peer's from now on.
     """
 
     endpoint: Endpoint | None = None
@@ -27,6 +27,7 @@ class Decision:
     poke: bool = False
     trial: Trial | None = None
     tried: tuple[Endpoint, ...] = ()
+    stood_down: bool = False
 
 
 def candidates(peer: PeerWatch, ground: Ground) -> tuple[list[Endpoint], Reason | None]:
@@ -58,7 +59,7 @@ def decide(peer: PeerWatch, ground: Ground, now: float) -> Decision:
     current, wanted, tried = peer.endpoint, peer.wanted(now), peer.tried
     poke = peer.poke_due and wanted and current is not None
     if not usable or peer.stood_down:
-        return Decision(poke=poke, tried=tried)
+        return Decision(poke=poke, tried=tried, stood_down=peer.stood_down)
     if current is None:
         return Decision(usable[0], Reason.FOUND if usable[0] in peer.reported else Reason.CACHED)
     if current == peer.followed and current not in usable[:1]:
@@ -76,6 +77,8 @@ def decide(peer: PeerWatch, ground: Ground, now: float) -> Decision:
     if current not in tried:
         tried = (*tried, current)
     chosen = next((endpoint for endpoint in usable if endpoint not in tried), usable[0])
+    if chosen != current and is_contested(peer):
+        return Decision(poke=poke, stood_down=True)
     if chosen != current:
         return Decision(chosen, _reason(peer, chosen), tried=tried)
     return Decision(poke=poke, trial=Trial(current, now + REST) if len(usable) > 1 else None, tried=tried)
@@ -90,6 +93,11 @@ def patience(peer: PeerWatch, now: float) -> float:
     if not peer.evidence.has_session(now):
         return TRIAL_WITHOUT_SESSION
     return TRIAL if peer.endpoint == peer.written or peer.endpoint in peer.reported else TRIAL_OF_ROAMED
+
+
+def is_contested(peer: PeerWatch) -> bool:
+    """Whether something else insists on another endpoint than ours, for the second time."""
+    return peer.usurped_at is not None and peer.usurped_at - peer.overruled_at < CONTEST
 
 
 def _reason(peer: PeerWatch, chosen: Endpoint) -> Reason:

@@ -29,8 +29,7 @@ TRIAL_WITHOUT_SESSION: Final = 5.5
 REST: Final = 300.0
 """Seconds after which endpoints that were all tried in vain are tried again."""
 CONTEST: Final = 60.0
-CONTESTED: Final = 2
-"""Overruled so often within so many seconds we stand down."""
+"""Overruled twice within so many seconds we stand down."""
 WANTED: Final = 180.0
 """A peer to which something was sent within this time is wanted; so is one for this long after a Refresh."""
 

@@ -103,7 +103,8 @@ class TunnelTurn:
                     next_lookup=None,
                     trial=None,
                     tried=(),
-                    overruled=(),
+                    usurped_at=None,
+                    overruled_at=-inf,
                     stood_down=False,
                 )
                 for key, peer in self.watch.peers.items()
@@ -226,23 +227,20 @@ class TunnelTurn:
         if kernel == peer.kernel and observed is peer.evidence:
             return peer
         if peer.endpoint is not None and kernel.endpoint not in (None, peer.endpoint):
-            heard = kernel.rx_bytes > peer.evidence.rx_bytes
-            peer = self._roamed(peer, kernel, heard=heard)
+            peer = self._roamed(peer, kernel.endpoint)
         if observed.alive and (peer.tried or peer.former):
             peer = peer._replace(tried=(), former=None, trial=None)
         return peer._replace(kernel=kernel, evidence=observed, poke_due=peer.poke_due or peer.kernel is None)
 
-    def _roamed(self, peer: PeerWatch, kernel: Peer, *, heard: bool) -> PeerWatch:
+    def _roamed(self, peer: PeerWatch, endpoint: Endpoint | None) -> PeerWatch:
         """The endpoint changed without us: the peer was heard from there, or somebody else has set it."""
-        reason = Reason.ROAMED
-        self.actions.append(Announce(self._interface, kernel.public_key, peer.endpoint, kernel.endpoint, reason))
-        overruled = tuple(at for at in peer.overruled if self._now - at < schedule.CONTEST)
-        if peer.endpoint == peer.written and not heard:
-            overruled = (*overruled, self._now)
-        stood_down = peer.stood_down or len(overruled) >= schedule.CONTESTED
-        tried = tuple(endpoint for endpoint in peer.tried if endpoint != kernel.endpoint)
+        self.actions.append(Announce(self._interface, peer.public_key, peer.endpoint, endpoint, Reason.ROAMED))
         return peer._replace(
-            followed=None, written=None, overruled=overruled, stood_down=stood_down, tried=tried, trial=None
+            followed=None,
+            written=None,
+            usurped_at=self._now if peer.endpoint == peer.written else peer.usurped_at,
+            tried=tuple(each for each in peer.tried if each != endpoint),
+            trial=None,
         )
 
     def _next_check(self, peers: Collection[PeerWatch]) -> float:
@@ -471,8 +469,10 @@ class TunnelTurn:
                 if decision.endpoint is not None and decision.reason is not None:
                     is_host = key in tunnel.discovery.registry_peers
                     reasons[key] = Reason.RESOLVED if is_host else decision.reason
-            if peer.poke_due or peer.trial != decision.trial or peer.tried != decision.tried:
-                peers[key] = peer._replace(trial=decision.trial, tried=decision.tried, poke_due=False)
+            then = (decision.trial, decision.tried, decision.stood_down)
+            if peer.poke_due or (peer.trial, peer.tried, peer.stood_down) != then:
+                trial, tried, stood_down = then
+                peers[key] = peer._replace(trial=trial, tried=tried, stood_down=stood_down, poke_due=False)
         self._update(peers=peers, next_check=min(tunnel.next_check, self._next_verdict(peers.values())))
         if changes:
             changes.sort(key=lambda change: change.public_key not in tunnel.discovery.registry_peers)
@@ -520,6 +520,8 @@ class TunnelTurn:
             evidence=peer.evidence.against(self._now),
             written=change.wanted,
             former=peer.former or change.expected,
+            usurped_at=None,
+            overruled_at=peer.overruled_at if peer.usurped_at is None else peer.usurped_at,
             followed=None,
             poke_due=wanted and not peer.kernel.persistent_keepalive,
         )

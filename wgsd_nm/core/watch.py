@@ -53,8 +53,10 @@ class PeerWatch(NamedTuple):
 
     written: Endpoint | None = None
     """What we set last, as long as nobody has set another one."""
-    overruled: tuple[float, ...] = ()
-    """When, of late, something else took the place of what we had set, and proved nothing."""
+    usurped_at: float | None = None
+    """When something else took the place of what we had set, which may yet prove to be the peer's own roaming."""
+    overruled_at: float = -inf
+    """When something else did so last, and proved nothing, so that we set ours again."""
     stood_down: bool = False
     trial: Trial | None = None
     tried: tuple[Endpoint, ...] = ()
