@@ -40,7 +40,7 @@ RULES: dict[str, set[str]] = {
     "registry.streams": {"registry", "core", "dns"},
     "registry.transfer": {"registry", "core", "dns"},
     "registry.zone": {"registry", "core", "dns"},
-    "cli": {"cli", "agent.resolver", "bus", "core", "wireguard"},
+    "cli": {"cli", "agent.configfile", "agent.resolver", "bus", "core", "wireguard"},
 }
 
 

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import subprocess
 import sys
 
 import pytest
@@ -64,3 +66,14 @@ def test_a_person_who_loses_patience_sees_no_traceback(
     monkeypatch.setattr(refresh, "run", interrupted)
     assert run(monkeypatch, "refresh") == 130
     assert capsys.readouterr().err == ""
+
+
+def test_a_reader_who_is_gone_is_no_traceback() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as pipe:
+        words = ["key", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="]
+        ended = subprocess.run(
+            [sys.executable, "-m", "wgsd_nm.cli", *words], stdout=pipe, stderr=subprocess.PIPE, timeout=20, check=False
+        )
+    assert (ended.returncode, ended.stderr) == (program.NO_READER, b"")

@@ -9,14 +9,11 @@ from typing import Any, cast
 
 import pytest
 
+from tests.unit.cli_agent import NOW, before, peer, properties, tunnel
 from wgsd_nm.cli import status
 from wgsd_nm.cli.client import DONE, Agent
-
-NOW = 1_790_000_000.0
-
-
-def before(seconds: float) -> int:
-    return int((NOW - seconds) * 1e6)
+from wgsd_nm.cli.terminal import Style, columns
+from wgsd_nm.cli.view import AgentView
 
 
 @pytest.mark.parametrize(
@@ -42,60 +39,82 @@ def test_never() -> None:
     assert status.ago(0, NOW) == "never"
 
 
-def tunnel(**different: object) -> dict[str, Any]:
-    return {
-        "Interface": "wg0",
-        "ConnectionId": "home",
-        "ConnectionUuid": "22222222-2222-4222-8222-222222222222",
-        "Zone": "wg.example.com.",
-        "Registries": ["10.0.0.254", "[2001:db8::1]:5353"],
-        "State": "degraded",
-        "PublicKey": "bWU=",
-        "PublicEndpoint": "198.51.100.9:51820",
-        "LastLookup": before(3),
-        "LastError": "",
-    } | different
+PIPE = Style()
+ABSENT = peer(
+    Name="carol", Endpoint="", Source="none", State="unreachable", ReasonText="Unknown there.", LatestHandshake=0
+)
 
 
-def peer(**different: object) -> dict[str, Any]:
-    return {
-        "Interface": "wg0",
-        "PublicKey": "Ym9i",
-        "Name": "bob",
-        "Endpoint": "198.51.100.1:51820",
-        "Source": "registry",
-        "State": "connected",
-        "Reason": "connected",
-        "ReasonText": "The peer answers.",
-        "LatestHandshake": before(61),
-        "LastLookup": before(3),
-        "LastError": "",
-    } | different
-
-
-def lines(*, tunnels: list[dict[str, Any]], peers: list[dict[str, Any]]) -> list[str]:
-    properties = {"Version": "0.1.0", "State": "degraded", "Tunnels": tunnels, "Peers": peers}
-    return list(status.report(properties, NOW))
+def lines(style: Style = PIPE, **said: Any) -> list[str]:
+    return list(status.report(AgentView.of(properties(**said)), NOW, style))
 
 
 def test_nothing_is_up() -> None:
     assert lines(tunnels=[], peers=[]) == ["State: degraded"]
 
 
+def test_what_is_wrong_with_the_agent() -> None:
+    assert lines(tunnels=[], peers=[], LastError="It is wrong.") == ["State: degraded", "  It is wrong."]
+
+
 def test_a_tunnel_and_its_peers() -> None:
-    absent = peer(
-        Name="carol", Endpoint="", Source="none", State="unreachable", ReasonText="Unknown there.", LatestHandshake=0
-    )
-    assert lines(tunnels=[tunnel()], peers=[peer(), peer(Interface="wg1", Name="another's"), absent]) == [
+    bob = peer(ConnectedSince=before(130))
+    assert lines(tunnels=[tunnel()], peers=[bob, peer(Interface="wg1", Name="another's"), ABSENT]) == [
         "State: degraded",
         "",
         "wg0 (home): degraded",
         "  zone wg.example.com. at 10.0.0.254, [2001:db8::1]:5353, answered 3 s ago",
         "  we are seen as 198.51.100.9:51820",
-        "  PEER   STATE        ENDPOINT            FROM      HANDSHAKE  WHY",
-        "  bob    connected    198.51.100.1:51820  registry  61 s ago   The peer answers.",
-        "  carol  unreachable  -                   none      never      Unknown there.",
+        "  PEER   STATE        FOR    ENDPOINT            FROM      HANDSHAKE  WHY",
+        "  bob    connected    2 min  198.51.100.1:51820  registry  61 s ago   The peer answers.",
+        "  carol  unreachable  -      -                   none      never      Unknown there.",
     ]
+
+
+def test_where_a_line_has_no_room_the_reasons_stand_below() -> None:
+    long = "Nothing comes back from 198.51.100.1:51820; a NAT or firewall on the way may not let us through."
+    shown = lines(Style(width=80), tunnels=[tunnel()], peers=[peer(), peer(Name="carol", ReasonText=long)])
+    assert shown[5:] == [
+        "  PEER   STATE      FOR  ENDPOINT            FROM      HANDSHAKE",
+        "  bob    connected  -    198.51.100.1:51820  registry  61 s ago",
+        "    The peer answers.",
+        "  carol  connected  -    198.51.100.1:51820  registry  61 s ago",
+        "    Nothing comes back from 198.51.100.1:51820; a NAT or firewall on the way may",
+        "    not let us through.",
+    ]
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_it_fits(width: int) -> None:
+    here = [tunnel(LastError="The registry at 10.0.0.254 gave no answer in time. " * 3)]
+    known = [peer(Name="tokyo東京", ReasonText="A sentence of quite some length that goes on. " * 3), ABSENT]
+    for line in lines(Style(width=width), tunnels=here, peers=known, LastError="Something is wrong. " * 9):
+        assert columns(line) <= width
+
+
+def test_the_states_are_coloured_and_stand_as_without_colours() -> None:
+    plain, painted = (
+        lines(Style(colours, 100), tunnels=[tunnel()], peers=[peer(), ABSENT]) for colours in (False, True)
+    )
+    assert painted[0] == "State: \x1b[31mdegraded\x1b[0m"
+    assert "\x1b[32mconnected\x1b[0m  " in painted[6]
+    for code in ("0", "1", "31", "32"):
+        painted = [line.replace(f"\x1b[{code}m", "") for line in painted]
+    assert painted == plain
+
+
+def test_who_is_not_reached_has_more_to_say() -> None:
+    stale = peer(State="stale", LastError="10.0.0.254 gave no answer", Candidates=["198.51.100.1:51820", "192.0.2.7:7"])
+    assert lines(tunnels=[tunnel()], peers=[stale])[-2:] == [
+        "    10.0.0.254 gave no answer",
+        "    to be tried: 192.0.2.7:7",
+    ]
+    assert len(lines(tunnels=[tunnel()], peers=[stale | {"State": "connected"}])) == 7
+
+
+def test_a_symmetric_nat_is_named() -> None:
+    seen = tunnel(PublicEndpoints=["198.51.100.9:1", "198.51.100.9:2"])
+    assert "  we are seen as 198.51.100.9:1, 198.51.100.9:2: our NAT is symmetric" in lines(tunnels=[seen], peers=[])
 
 
 def test_a_tunnel_about_which_nothing_is_known_but_what_is_wrong() -> None:
@@ -113,9 +132,9 @@ def test_each_tunnel_has_its_own_peers() -> None:
 def test_json_is_what_the_agent_says(capsys: pytest.CaptureFixture[str]) -> None:
     class Told:
         async def properties(self) -> dict[str, Any]:
-            return {"State": "ok", "Peers": [peer(Name="Zoë")]}
+            return {"State": "ok", "Peers": [peer(Name="Zo\x9bë")], "Newer": 1}
 
     assert asyncio.run(status._status(cast("Agent", Told()), as_json=True)) == DONE  # noqa: SLF001  # needs no bus
     said = capsys.readouterr().out
-    assert json.loads(said) == {"State": "ok", "Peers": [peer(Name="Zoë")]}
-    assert "Zoë" in said
+    assert json.loads(said) == {"State": "ok", "Peers": [peer(Name="Zo\x9bë")], "Newer": 1}
+    assert said.isascii(), "a terminal obeys some of the other letters"

@@ -17,6 +17,7 @@ from tests.unit.core_story import (
     OFFICE,
     REGISTRY,
     REGISTRY_AT,
+    SELF,
     Story,
     kernel_peer,
     key,
@@ -504,6 +505,19 @@ def test_lookups_that_are_due_together_are_made_together() -> None:
         if story.tunnel.pending:
             story.answers()
     assert 1 <= len(times) <= 2 * (15 + 1), "a back-off of 60 s, spread over fifteen seconds"
+
+
+def test_we_ask_for_ourselves_until_every_registry_has_told_where_it_sees_us() -> None:
+    story = Story.of(bob())
+    story.starts()
+    story.works()
+    story.answers(bob=NoSuchPeer("unknown", 1), me=NoSuchPeer("unknown", 1))
+    asked = of_kind(LookUp, story.sleeps(3))
+    assert SELF in asked[0].keys
+    story.answers(bob=NoSuchPeer("unknown", 1), me=CAFE)
+    asked = of_kind(LookUp, story.works() + story.sleeps(3))
+    assert asked
+    assert SELF not in asked[0].keys
 
 
 @pytest.mark.parametrize("gone", [(), (replace(uplink(), addresses=()),)])

@@ -37,6 +37,16 @@ NM_PROFILE: Final = NM + ".Settings.Connection"
 LOGIN1: Final = "org.freedesktop.login1"
 LOGIN1_PATH: Final = "/org/freedesktop/login1"
 LOGIN1_MANAGER: Final = "org.freedesktop.login1.Manager"
+LOGIN1_SESSION: Final = "org.freedesktop.login1.Session"
+LOGIN1_USER: Final = "org.freedesktop.login1.User"
+
+SYSTEMD1: Final = "org.freedesktop.systemd1"
+SYSTEMD1_PATH: Final = "/org/freedesktop/systemd1"
+SYSTEMD1_MANAGER: Final = "org.freedesktop.systemd1.Manager"
+SYSTEMD1_UNIT: Final = "org.freedesktop.systemd1.Unit"
+
+TIMEDATE1: Final = "org.freedesktop.timedate1"
+TIMEDATE1_PATH: Final = "/org/freedesktop/timedate1"
 
 POLKIT: Final = "org.freedesktop.PolicyKit1"
 POLKIT_PATH: Final = "/org/freedesktop/PolicyKit1/Authority"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The agent as the command line sees it: its properties and methods on the session bus."""
+"""The agent as the command line sees it: its properties, methods and signals on the session bus."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Agent:
         self._bus = bus
 
     async def properties(self) -> dict[str, Any]:
-        """Version, State, Tunnels, Peers as data/dbus/interfaces documents them."""
+        """Version, State, LastError, Tunnels, Peers as data/dbus/interfaces documents them."""
         return await self._bus.get_all(names.AGENT, names.AGENT_PATH, names.AGENT)
 
     async def refresh(self, interface: str = "") -> None:
@@ -36,6 +36,31 @@ class Agent:
             await self._call("RefreshTunnel", "s", interface)
         else:
             await self._call("Refresh")
+
+    async def follow(
+        self,
+        on_change: Callable[[dict[str, Any]], None],
+        on_move: Callable[[list[Any]], None],
+        on_owner: Callable[[str], None],
+    ) -> None:
+        """From now on, tell of changed properties, of EndpointChanged (its five values), and of the name's owner."""
+
+        def changed(_path: str, body: list[Any]) -> None:
+            on_change(body[1])
+
+        def moved(_path: str, body: list[Any]) -> None:
+            on_move(body)
+
+        agent: Final = names.AGENT
+        await self._bus.subscribe(
+            changed, sender=agent, interface=names.PROPERTIES, member="PropertiesChanged", arg0=agent
+        )
+        await self._bus.subscribe(moved, sender=agent, interface=agent, member="EndpointChanged")
+        await self._bus.watch_owner(agent, on_owner)
+
+    async def bus_lost(self) -> None:
+        """Returns when the session bus has ended."""
+        await self._bus.lost()
 
     async def _call(self, member: str, signature: str = "", *arguments: object) -> None:
         await self._bus.call(

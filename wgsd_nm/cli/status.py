@@ -8,11 +8,17 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Final
 
 from wgsd_nm.cli.client import DONE, Agent, with_agent
+from wgsd_nm.cli.terminal import Colour, Style, columns, of_state, padded, standard_output, widths
+from wgsd_nm.cli.view import AgentView, PeerView, TunnelView
 
-Record = dict[str, Any]
+HEADER: Final = ("PEER", "STATE", "FOR", "ENDPOINT", "FROM", "HANDSHAKE")
+REASON: Final = "WHY"
+STATE_COLUMN: Final = HEADER.index("STATE")
+MARGIN: Final = "  "
+BELOW: Final = "    "
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -31,62 +37,80 @@ def run(arguments: argparse.Namespace) -> int:
 async def _status(agent: Agent, *, as_json: bool) -> int:
     properties = await agent.properties()
     if as_json:
-        print(json.dumps(properties, indent=2, ensure_ascii=False))
+        print(json.dumps(properties, indent=2))
     else:
-        print("\n".join(report(properties, time.time())))
+        print("\n".join(report(AgentView.of(properties), time.time(), standard_output())))
     return DONE
 
 
-def report(properties: Record, now: float) -> Iterator[str]:
+def report(agent: AgentView, now: float, style: Style) -> Iterator[str]:
     """The lines to print; `now` is seconds since the epoch."""
-    yield f"State: {properties['State']}"
-    for tunnel in properties["Tunnels"]:
-        peers = [peer for peer in properties["Peers"] if peer["Interface"] == tunnel["Interface"]]
+    yield f"State: {style.paint(agent.state, of_state(agent.state))}"
+    if agent.last_error:
+        yield from style.wrapped(agent.last_error, MARGIN)
+    for tunnel in agent.tunnels:
         yield ""
-        yield from _tunnel(tunnel, now)
+        yield from _tunnel(tunnel, now, style)
+        peers = agent.peers_of(tunnel)
         if peers:
-            header = ("PEER", "STATE", "ENDPOINT", "FROM", "HANDSHAKE", "WHY")
-            yield from _table(header, [_row(peer, now) for peer in peers])
+            yield from _peers(peers, now, style)
 
 
-def _tunnel(tunnel: Record, now: float) -> Iterator[str]:
-    title = tunnel["Interface"]
-    if tunnel["ConnectionId"] != title:
-        title += f" ({tunnel['ConnectionId']})"
-    yield f"{title}: {tunnel['State']}"
-    if tunnel["Zone"]:
-        yield f"  zone {tunnel['Zone']} at {', '.join(tunnel['Registries'])}, answered {ago(tunnel['LastLookup'], now)}"
-    if tunnel["PublicEndpoint"]:
-        yield f"  we are seen as {tunnel['PublicEndpoint']}"
-    if tunnel["LastError"]:
-        yield f"  {tunnel['LastError']}"
+def _tunnel(tunnel: TunnelView, now: float, style: Style) -> Iterator[str]:
+    yield f"{style.paint(tunnel.title, Colour.HEADING)}: {style.paint(tunnel.state, of_state(tunnel.state))}"
+    if tunnel.zone:
+        answered = f"answered {ago(tunnel.last_lookup, now)}"
+        yield from style.wrapped(f"zone {tunnel.zone} at {', '.join(tunnel.registries)}, {answered}", MARGIN)
+    if tunnel.public_endpoints:
+        symmetric = ": our NAT is symmetric" if tunnel.is_behind_symmetric_nat else ""
+        yield from style.wrapped(f"we are seen as {', '.join(tunnel.public_endpoints)}{symmetric}", MARGIN)
+    if tunnel.last_error:
+        yield from style.wrapped(tunnel.last_error, MARGIN)
 
 
-def _row(peer: Record, now: float) -> tuple[str, ...]:
-    return (
-        peer["Name"],
-        peer["State"],
-        peer["Endpoint"] or "-",
-        peer["Source"],
-        ago(peer["LatestHandshake"], now),
-        peer["ReasonText"],
-    )
+def _peers(peers: Sequence[PeerView], now: float, style: Style) -> Iterator[str]:
+    """A table. The reasons are its last column where the lines fit then, else they stand below their peers."""
+    rows = [_row(peer, now) for peer in peers]
+    sizes = widths([HEADER, *rows])
+    table = len(MARGIN) + sum(sizes) + len(MARGIN) * len(sizes)
+    beside = style.fits(table + max(columns(peer.text) for peer in peers))
+    header = (*HEADER, REASON) if beside else HEADER
+    yield MARGIN + style.paint(MARGIN.join(map(padded, header, (*sizes, len(REASON)))).rstrip(), Colour.HEADING)
+    for peer, row in zip(peers, rows, strict=True):
+        cells = [padded(cell, size) for cell, size in zip(row, sizes, strict=True)]
+        cells[STATE_COLUMN] = style.paint(peer.state, of_state(peer.state)) + cells[STATE_COLUMN][len(peer.state) :]
+        yield (MARGIN + MARGIN.join((*cells, peer.text) if beside else cells)).rstrip()
+        if not beside:
+            yield from style.wrapped(peer.text, BELOW)
+        for text in _more(peer):
+            yield from style.wrapped(text, BELOW)
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    lines = [header, *rows]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
-    for line in lines:
-        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        yield "  " + "  ".join(cells).rstrip()
+def _row(peer: PeerView, now: float) -> tuple[str, ...]:
+    since = span(now - peer.connected_since / 1e6) if peer.connected_since else "-"
+    return peer.name, peer.state, since, peer.endpoint or "-", peer.source, ago(peer.latest_handshake, now)
+
+
+def _more(peer: PeerView) -> Iterator[str]:
+    """What helps to understand why a peer is not reached."""
+    if peer.state in ("connected", "idle"):
+        return
+    if peer.last_error:
+        yield peer.last_error
+    others = [candidate for candidate in peer.candidates if candidate != peer.endpoint]
+    if others:
+        yield f"to be tried: {', '.join(others)}"
 
 
 def ago(microseconds: int, now: float) -> str:
     """A time of the bus as people say it: 12 s ago, 5 min ago, 3 h ago, 2 d ago, never."""
-    if microseconds == 0:
-        return "never"
-    seconds = max(0, int(now - microseconds / 1e6))
+    return "never" if microseconds == 0 else f"{span(now - microseconds / 1e6)} ago"
+
+
+def span(seconds: float) -> str:
+    """A length of time as people say it: 12 s, 5 min, 3 h, 2 d."""
+    whole = max(0, int(seconds))
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds // length} {unit} ago"
-    return f"{seconds} s ago"
+        if whole >= 2 * length:
+            return f"{whole // length} {unit}"
+    return f"{whole} s"

@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Looking: gathers the doctor's facts over D-Bus and changes nothing. What they mean is the findings' affair."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pwd
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from ipaddress import ip_network
+from typing import Any, Final
+
+from wgsd_nm import __version__
+from wgsd_nm.agent import configfile
+from wgsd_nm.bus import names
+from wgsd_nm.bus.connection import Bus
+from wgsd_nm.cli.facts import AgentFacts, ClockFacts, ConfigFacts, ConnectionFacts, Facts, NetworkManagerFacts
+from wgsd_nm.cli.view import AgentView
+from wgsd_nm.core.errors import BusError, ConfigError, InvalidValue
+from wgsd_nm.core.model import Connectivity, IPNetwork, ProfilePeer, PublicKey
+
+PATIENCE: Final = 5.0
+"""Seconds for each answer."""
+AGENT_UNIT: Final = "wgsd-nm-agent.service"
+
+_ASLEEP: Final = 10  # NMState
+_ACTIVATED: Final = 2  # NMActiveConnectionState
+_EXTERNAL: Final = 0x80  # NMActivationStateFlags
+
+
+async def look() -> Facts:
+    """All facts, as of now. What cannot be looked at is said to be so in them."""
+    session, system = Bus(system=False), Bus(system=True)
+    try:
+        problems = await asyncio.gather(_connect(session), _connect(system))
+        agent, manager, helper, seat, synchronized = await asyncio.gather(
+            _agent(session),
+            _network_manager(system),
+            _has_helper(system),
+            _is_seat_active(system),
+            _synchronized(system),
+        )
+    finally:
+        await asyncio.gather(session.close(), system.close())
+    return Facts(
+        clock=ClockFacts(time.time(), synchronized),
+        user=_user(),
+        version=__version__,
+        session_bus_problem=problems[0],
+        system_bus_problem=problems[1],
+        agent=agent,
+        config=_config(),
+        network_manager=manager,
+        helper_installed=helper,
+        seat_active=seat,
+    )
+
+
+async def _connect(bus: Bus) -> str:
+    """Why it cannot be reached, "" if it can."""
+    try:
+        await bus.connect()
+    except BusError as error:
+        return str(error)
+    return ""
+
+
+async def _call(bus: Bus, name: str, path: str, interface: str, member: str, *call: object) -> list[Any] | None:
+    """The reply's values, None for any failure. Nothing is started for it; `call` is a signature and arguments."""
+    signature, *arguments = call or ("",)
+    try:
+        return await bus.call(
+            name, path, interface, member, str(signature), *arguments, timeout=PATIENCE, autostart=False
+        )
+    except BusError:
+        return None
+
+
+async def _properties(bus: Bus, name: str, path: str, interface: str) -> dict[str, Any]:
+    """All properties, none for any failure."""
+    reply = await _call(bus, name, path, names.PROPERTIES, "GetAll", "s", interface)
+    return dict(reply[0]) if reply else {}
+
+
+async def _ask_bus(bus: Bus, member: str, *call: object) -> Any:
+    """The one value of what the bus itself answers, None for any failure."""
+    reply = await _call(bus, names.DBUS, names.DBUS_PATH, names.DBUS, member, *call)
+    return reply[0] if reply else None
+
+
+async def _agent(session: Bus) -> AgentFacts:
+    systemd = names.SYSTEMD1, names.SYSTEMD1_PATH, names.SYSTEMD1_MANAGER
+    state = await _call(session, *systemd, "GetUnitFileState", "s", AGENT_UNIT)
+    enabled = str(state[0]) if state else ""
+    if not await _ask_bus(session, "NameHasOwner", "s", names.AGENT):
+        return AgentFacts(enabled=enabled)
+    unit = await _unit(session)
+    try:
+        said = await session.get_all(names.AGENT, names.AGENT_PATH, names.AGENT, timeout=PATIENCE)
+    except BusError as error:
+        return AgentFacts(running=True, problem=str(error), unit=unit, enabled=enabled)
+    return AgentFacts(running=True, said=AgentView.of(said), unit=unit, enabled=enabled)
+
+
+async def _unit(session: Bus) -> str | None:
+    """The unit of the agent's process; "" if it has none, None without systemd."""
+    if not await _ask_bus(session, "NameHasOwner", "s", names.SYSTEMD1):
+        return None
+    process = await _ask_bus(session, "GetConnectionUnixProcessID", "s", names.AGENT)
+    found = await _call(
+        session, names.SYSTEMD1, names.SYSTEMD1_PATH, names.SYSTEMD1_MANAGER, "GetUnitByPID", "u", process or 0
+    )
+    if not found:
+        return ""
+    return str((await _properties(session, names.SYSTEMD1, found[0], names.SYSTEMD1_UNIT)).get("Id", ""))
+
+
+def _config() -> ConfigFacts:
+    file = str(configfile.user_file())
+    try:
+        return ConfigFacts(configfile.load(), file=file)
+    except ConfigError as error:
+        return ConfigFacts(None, str(error), file)
+
+
+async def _network_manager(system: Bus) -> NetworkManagerFacts | None:
+    said = await _properties(system, names.NM, names.NM_PATH, names.NM)
+    if not said:
+        return None
+    found = await asyncio.gather(*(_connection(system, path) for path in said.get("ActiveConnections", ())))
+    return NetworkManagerFacts(
+        version=str(said.get("Version", "")),
+        networking=said.get("NetworkingEnabled") is not False and said.get("State") != _ASLEEP,
+        has_primary=said.get("PrimaryConnection", "/") != "/",
+        connectivity=_connectivity(said.get("Connectivity")),
+        check_available=said.get("ConnectivityCheckAvailable"),
+        check_enabled=said.get("ConnectivityCheckEnabled"),
+        check_address=str(said.get("ConnectivityCheckUri", "")),
+        tunnels=tuple(connection for connection in found if connection),
+    )
+
+
+def _connectivity(value: object) -> Connectivity:
+    return Connectivity(value) if isinstance(value, int) and value in tuple(Connectivity) else Connectivity.UNKNOWN
+
+
+async def _connection(system: Bus, path: str) -> ConnectionFacts | None:
+    """An active connection, if it is of WireGuard."""
+    active = await _properties(system, names.NM, path, names.NM_ACTIVE)
+    if active.get("Type") != "wireguard" or active.get("State") != _ACTIVATED or not active.get("Devices"):
+        return None
+    device, settings = await asyncio.gather(
+        _properties(system, names.NM, active["Devices"][0], names.NM_DEVICE),
+        _call(system, names.NM, active.get("Connection", "/"), names.NM_PROFILE, "GetSettings"),
+    )
+    profile = settings[0] if settings else {}
+    return ConnectionFacts(
+        interface=str(device.get("Interface", "")),
+        id=str(active.get("Id", "")),
+        uuid=str(active.get("Uuid", "")),
+        external=bool(active.get("StateFlags", 0) & _EXTERNAL),
+        users=frozenset(_users(profile.get("connection", {}).get("permissions", ()))),
+        peers=tuple(_peers(profile.get("wireguard", {}).get("peers", ()))),
+    )
+
+
+def _users(permissions: Iterable[str]) -> Iterator[str]:
+    """The names in NetworkManager's connection.permissions, whose entries are "user:NAME:"."""
+    for entry in permissions:
+        kind, _, rest = entry.partition(":")
+        if kind == "user":
+            yield rest.partition(":")[0]
+
+
+def _peers(entries: Iterable[Mapping[str, Any]]) -> Iterator[ProfilePeer]:
+    """The peers of NetworkManager's setting wireguard.peers that make sense."""
+    for entry in entries:
+        try:
+            yield ProfilePeer(
+                PublicKey.parse(str(entry.get("public-key", ""))),
+                str(entry.get("endpoint", "")),
+                int(entry.get("persistent-keepalive", 0)),
+                tuple(_networks(entry.get("allowed-ips", ()))),
+            )
+        except InvalidValue:
+            continue
+
+
+def _networks(texts: Iterable[str]) -> Iterator[IPNetwork]:
+    for text in texts:
+        try:
+            yield ip_network(text, strict=False)
+        except ValueError:
+            continue
+
+
+async def _has_helper(system: Bus) -> bool | None:
+    activatable = await _ask_bus(system, "ListActivatableNames")
+    if activatable is None:
+        return None
+    return names.HELPER in activatable or bool(await _ask_bus(system, "NameHasOwner", "s", names.HELPER))
+
+
+async def _is_seat_active(system: Bus) -> bool | None:
+    """Whether the session that logind calls our user's own is the active one of its seat."""
+    user = await _call(system, names.LOGIN1, names.LOGIN1_PATH, names.LOGIN1_MANAGER, "GetUser", "u", os.getuid())
+    display = (await _properties(system, names.LOGIN1, user[0], names.LOGIN1_USER)).get("Display") if user else None
+    match display:
+        case [str(session), str(path)] if session:
+            active = (await _properties(system, names.LOGIN1, path, names.LOGIN1_SESSION)).get("Active")
+            return active if isinstance(active, bool) else None
+    return None
+
+
+async def _synchronized(system: Bus) -> bool | None:
+    """systemd-timedated's word; the bus starts it."""
+    try:
+        said = await system.get_all(names.TIMEDATE1, names.TIMEDATE1_PATH, names.TIMEDATE1, timeout=PATIENCE)
+    except BusError:
+        return None
+    value = said.get("NTPSynchronized")
+    return value if isinstance(value, bool) else None
+
+
+def _user() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
