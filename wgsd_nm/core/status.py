@@ -181,7 +181,7 @@ def _verdict(
     if not peer.wanted(now):
         return PeerState.IDLE, Reason.NOT_WANTED, current
     tried = now - max(peer.evidence.against_at, -inf if peer.trying_since is None else peer.trying_since)
-    fresh = tried < STALE
+    fresh = tried < STALE and not peer.tried
     if key in tunnel.discovery.registry_peers:
         return (
             (PeerState.PROBING, Reason.UNPROVEN, current)
