@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from lab.world.host import Host, Result
 from lab.world.laptop import Laptop
-from lab.world.nat import Inbound, Mapping, Nat
+from lab.world.nat import Inbound, Mapping, Nat, Stack
 from lab.world.profile import PeerProfile, WireGuardProfile
 from lab.world.registry import Registry
 from lab.world.station import Station
@@ -15,5 +15,5 @@ from lab.world.world import World
 
 __all__ = [
     "Host", "Inbound", "Keys", "Laptop", "Mapping", "Nat", "NotInTimeError", "Peer", "PeerProfile", "Registry",
-    "Result", "Station", "WireGuardProfile", "World", "wait_for",
+    "Result", "Stack", "Station", "WireGuardProfile", "World", "wait_for",
 ]  # fmt: skip

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from typing import Self
 
 from lab.world.host import Host
 
@@ -12,7 +13,7 @@ PRIORITIES = {"prerouting": -300, "forward": 0, "postrouting": 300}
 
 
 class Counter:
-    """An nftables counter in a table of its own."""
+    """An nftables counter in a table of its own; as a context manager it counts inside."""
 
     def __init__(self, host: Host, name: str, hook: str, condition: str) -> None:
         """`condition` is what nft says before the verdict, `hook` one of PRIORITIES."""
@@ -37,3 +38,14 @@ class Counter:
         """How many packets there were."""
         listed = self._host.run(["nft", "--json", "list", "counter", "inet", self._table, "seen"]).stdout
         return next(int(entry["counter"]["packets"]) for entry in json.loads(listed)["nftables"] if "counter" in entry)
+
+    def stop(self) -> None:
+        """Count no more, and forget."""
+        self._host.nft(f"delete table inet {self._table}")
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()

@@ -118,7 +118,8 @@ class Host:
         script = f"""
             ip link del {device} 2>/dev/null
             ip link add {device} type wireguard && wg setconf {device} /dev/stdin &&
-            ip address add {profile.address} dev {device} && ip link set {device} mtu 1420 up
+            for address in {profile.address} {profile.address6}; do ip address add $address dev {device}; done &&
+            ip link set {device} mtu 1420 up
         """
         self.run(["sh", "-c", script], text=profile.wg_configuration())
 
@@ -145,8 +146,8 @@ class Host:
         return False
 
     def forward(self) -> None:
-        """Become a router."""
-        self.run(["sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward"])
+        """Become a router of both families."""
+        self.run(["sh", "-c", "echo 1 | tee /proc/sys/net/ipv4/ip_forward >/proc/sys/net/ipv6/conf/all/forwarding"])
 
     def nft(self, ruleset: str) -> None:
         """Load nftables rules."""

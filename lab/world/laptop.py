@@ -13,7 +13,7 @@ from pathlib import Path
 from lab.world import install
 from lab.world.host import Result
 from lab.world.nat import Nat
-from lab.world.profile import UPLINK, WireGuardProfile
+from lab.world.profile import IPV6, UPLINK, WireGuardProfile
 from lab.world.station import Station
 from lab.world.waiting import wait_for
 
@@ -87,15 +87,15 @@ class Laptop(Station):
             for made in (*missing, target):
                 shutil.chown(made, user, user)
 
-    def boot(self, *wireguard: WireGuardProfile) -> None:
+    def boot(self, *wireguard: WireGuardProfile, ipv6: bool = False) -> None:
         """Start the buses and NetworkManager with the uplink's profile and these; does not wait for connections."""
         install.polkit_rule(self, USER)
         install.product(self)
         install.network_manager(self)
         self.path("/etc/NetworkManager/dispatcher.d/01-ifupdown").unlink(missing_ok=True)
-        self.write(f"{PROFILES}/uplink.nmconnection", UPLINK, mode=0o600)
+        self.write(f"{PROFILES}/uplink.nmconnection", UPLINK.format(ipv6=IPV6[ipv6]), mode=0o600)
         for profile in wireguard:
-            self.write(f"{PROFILES}/{profile.interface}.nmconnection", profile.keyfile(), mode=0o600)
+            self.write(_file_of(profile), profile.keyfile(), mode=0o600)
         self.spawn(["dbus-daemon", "--system", "--nofork", "--nopidfile"], name="system-bus")
         self.spawn(
             ["dbus-daemon", "--session", f"--address=unix:path={RUNTIME}/bus", "--nofork", "--nopidfile"],
@@ -108,6 +108,17 @@ class Laptop(Station):
     def start_network_manager(self) -> None:
         """Start NetworkManager; `stop("NetworkManager")` ends it."""
         self.spawn(["NetworkManager", "--debug"], name="NetworkManager")
+
+    def adopt(self, profile: WireGuardProfile) -> None:
+        """Have this profile in place of the one for its interface, and activate it; returns when it is."""
+        self.write(_file_of(profile), profile.keyfile(), mode=0o600)
+        self.nmcli("connection", "load", _file_of(profile))
+        self.nmcli("connection", "up", profile.interface)
+
+    def set_ipv6(self, wanted: bool) -> None:
+        """Have IPv6 on the uplink, where the router announces it, or none; returns when eth0 is connected again."""
+        self.nmcli("connection", "modify", "uplink", "ipv6.method", IPV6[wanted])
+        self.nmcli("connection", "up", "uplink")
 
     def nmcli(self, *arguments: str, user: str | None = None, check: bool = True) -> Result:
         """Run nmcli, by default as root."""
@@ -163,3 +174,7 @@ class Laptop(Station):
         self._anchor.kill()
         self._anchor.wait()
         super().close()
+
+
+def _file_of(profile: WireGuardProfile) -> str:
+    return f"{PROFILES}/{profile.interface}.nmconnection"

@@ -1,12 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A NAT router: one public address, a LAN with DHCP and DNS behind it, and rules of several kinds."""
+"""A router: one public address of each family, a LAN with DHCP, router advertisements and DNS, and rules.
+
+IPv4 is translated; IPv6 has a routed prefix, and a firewall that lets in what somebody inside has asked for.
+"""
 
 from __future__ import annotations
 
-from enum import Enum
+from collections import abc
+from enum import Enum, Flag, auto
+from pathlib import Path
 
 from lab.world.host import WEB, Host
 from lab.world.wireguard import PORT
+
+Names = abc.Mapping[str, abc.Iterable[str]]
+"""The IPv4 and IPv6 addresses of each name."""
 
 
 class Mapping(Enum):
@@ -29,28 +37,66 @@ class Inbound(Enum):
     """The router takes it in, and so holds a connection that gives our own packet to that peer another port."""
 
 
-class Nat(Host):
-    """The router; made with the kind that most homes have."""
+class Stack(Flag):
+    """The families that a LAN has. Where IPv4 is not among them no address is given out."""
 
-    def __init__(self, name: str, public: str, lan: str, names: dict[str, str]) -> None:
-        """`lan` is the first three numbers of a /24; `names` are what its DNS server knows."""
+    IPV4 = auto()
+    IPV6 = auto()
+    DUAL = IPV4 | IPV6
+
+
+class Nat(Host):
+    """The router; made with the kind that most homes have, and IPv4 only."""
+
+    def __init__(self, name: str, public: str, lan: str, names: Names, public6: str, lan6: str) -> None:
+        """`lan` is the first three numbers of a /24, `lan6` the first four of a /64; the DNS server knows `names`."""
         super().__init__(name)
         self.public = public
+        self.public6 = public6
         self.lan = lan
+        self.lan6 = lan6
         self._names = names
+        self.stack = Stack.IPV4
 
     def start(self) -> None:
         """Forward, translate, and serve the LAN; the public interface has to be there."""
         self.ip("link add lan0 type bridge forward_delay 0", f"addr add {self.lan}.1/24 dev lan0", "link set lan0 up")
         self.forward()
         self.set_kind()
+        self._serve()
+
+    def set_stack(self, stack: Stack) -> None:
+        """Have the LAN be of these families from now on. Who is plugged in keeps its old addresses for a while."""
+        if (Stack.IPV6 in stack) != (Stack.IPV6 in self.stack):
+            self.ip(f"addr {'add' if Stack.IPV6 in stack else 'del'} {self.lan6}::1/64 dev lan0 nodad")
+        if stack is not self.stack:
+            self.stack = stack
+            self.stop("dnsmasq")
+            self._serve()
+        self.forget()
+
+    def set_names(self, names: Names) -> None:
+        """Have the DNS server know these names and their addresses from now on, and no others."""
+        self._names = names
+        self.stop("dnsmasq")
+        self._serve()
+
+    def _serve(self) -> None:
+        """Start the server for DHCP, router advertisements and DNS. It announces itself by its link-local address."""
+        hosts = Path(f"/run/lab/{self.name}.hosts")
+        hosts.write_text("".join(f"{address} {name}\n" for name, known in self._names.items() for address in known))
+        families = []
+        if Stack.IPV4 in self.stack:
+            families.append(f"--dhcp-range={self.lan}.10,{self.lan}.20,255.255.255.0,2m")
+        if Stack.IPV6 in self.stack:
+            families += ["--enable-ra", f"--dhcp-range={self.lan6}::,ra-only,64,2m"]
         self.spawn(
             [
                 "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-hosts", "--no-resolv", "--user=root",
-                "--interface=lan0", "--bind-interfaces", f"--dhcp-range={self.lan}.10,{self.lan}.20,255.255.255.0,2m",
+                "--interface=lan0", "--bind-dynamic", *families,
                 "--dhcp-authoritative", "--dhcp-sequential-ip", "--no-ping",
                 f"--dhcp-leasefile=/run/lab/{self.name}.leases", "--pid-file",
-                "--log-facility=-", "--log-dhcp", *(f"--address=/{name}/{to}" for name, to in self._names.items()),
+                "--log-facility=-", "--log-dhcp", "--local=/example.com/", f"--addn-hosts={hosts}",
             ],
             name="dnsmasq",
         )  # fmt: skip

@@ -18,8 +18,10 @@ interface-name=eth0
 method=auto
 
 [ipv6]
-method=disabled
+method={ipv6}
 """
+IPV6 = {True: "auto", False: "disabled"}
+"""The method of an uplink with IPv6 and of one without."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class PeerProfile:
 
 @dataclass(frozen=True, slots=True)
 class WireGuardProfile:
-    """The connection; `address` with its prefix length, `user_data` for NetworkManager's section of that name."""
+    """The connection; addresses with their prefix length, `user_data` for NetworkManager's section of that name."""
 
     private_key: str
     address: str
@@ -44,6 +46,7 @@ class WireGuardProfile:
     autoconnect: bool = True
     permissions: str = ""
     user_data: Mapping[str, str] = field(default_factory=dict)
+    address6: str = ""
 
     def keyfile(self) -> str:
         """The text of a profile in NetworkManager's system-connections."""
@@ -67,7 +70,7 @@ class WireGuardProfile:
                 for peer in self.peers
             ),
             _section("ipv4", method="manual", address1=self.address),
-            _section("ipv6", method="disabled"),
+            _section("ipv6", method="manual" if self.address6 else "disabled", address1=self.address6),
         ]
         if self.user_data:
             sections.append("".join(["[user]\n", *(f"{key}={value}\n" for key, value in self.user_data.items())]))

@@ -15,16 +15,19 @@ class Registry(Host):
     """It knows no endpoint of its peers, only what it sees. It would forward between them if they let it."""
 
     address = "10.0.0.254"
+    address6 = "fd00:5047::254"
 
-    def __init__(self, name: str, public: str) -> None:
+    def __init__(self, name: str, public: str, public6: str) -> None:
         """Make the host; `start` needs its public interface."""
         super().__init__(name)
         self.public = public
+        self.public6 = public6
         self.relayed = Counter(self, "relayed", "forward", "iifname wg0 oifname wg0")
 
     def start(self, keys: Keys, peers: Iterable[PeerProfile]) -> None:
         """Bring the device up and serve the connectivity check."""
-        self.make_wireguard(WireGuardProfile(keys.private, f"{self.address}/24", tuple(peers)))
+        addresses = f"{self.address}/24", f"{self.address6}/64"
+        self.make_wireguard(WireGuardProfile(keys.private, addresses[0], tuple(peers), address6=addresses[1]))
         self.forward()
         self.relayed.start()
         self.spawn(["python3", WEB, "80"], name="web")

@@ -25,12 +25,20 @@ MODULES = (
     "nft_reject_inet", "nf_conntrack_netlink", "dummy", "tun",
 )  # fmt: skip
 REGISTRY_PUBLIC = "203.0.113.254"
+REGISTRY_PUBLIC6 = "2001:db8:f::254"
 REGISTRY_NAME = "registry.example.com"
 NATS = {
     "natA": ("198.51.100.1", "192.168.1"),
     "natB": ("192.0.2.1", "192.168.2"),
     "natC": ("198.51.100.130", "192.168.3"),
 }
+NATS6 = {
+    "natA": ("2001:db8:a::1", "2001:db8:a:1"),
+    "natB": ("2001:db8:b::1", "2001:db8:b:1"),
+    "natC": ("2001:db8:c::1", "2001:db8:c:1"),
+}
+"""The routers' IPv6 addresses and the prefixes of their LANs; which LAN has IPv6 is a matter of `Nat.set_stack`."""
+NAMES = {REGISTRY_NAME: (REGISTRY_PUBLIC,)}
 ADDRESSES = {
     "alice": "10.0.0.1",
     "bob": "10.0.0.2",
@@ -38,6 +46,14 @@ ADDRESSES = {
     "dave": "10.0.0.4",
     "registry": Registry.address,
 }
+ADDRESSES6 = {
+    "alice": "fd00:5047::1",
+    "bob": "fd00:5047::2",
+    "carol": "fd00:5047::3",
+    "dave": "fd00:5047::4",
+    "registry": Registry.address6,
+}
+"""Inside the tunnel (/64), for profiles that have IPv6 there; at the start only the registry has its own."""
 KEEPALIVE = 25
 """Not 5: that is the kernel's time between two tries, and two ends in step would go on missing each other."""
 
@@ -51,9 +67,10 @@ class World:
         """Nothing is made before the context is entered."""
         self.stations: dict[str, Station] = {}
         self.internet = Host("inet")
-        self.registry = Registry("registry", REGISTRY_PUBLIC)
-        names = {REGISTRY_NAME: REGISTRY_PUBLIC}
-        self.nat_a, self.nat_b, self.nat_c = (Nat(name, *addresses, names) for name, addresses in NATS.items())
+        self.registry = Registry("registry", REGISTRY_PUBLIC, REGISTRY_PUBLIC6)
+        self.nat_a, self.nat_b, self.nat_c = (
+            Nat(name, *addresses, NAMES, *NATS6[name]) for name, addresses in NATS.items()
+        )
         self.keys: dict[str, Keys] = {}
 
     def __enter__(self) -> Self:
@@ -171,6 +188,13 @@ class World:
                 "link set pub0 up",
                 f"addr add {host.public}/32 dev pub0",
                 "route add default dev pub0 scope link",
+                f"addr add {host.public6}/128 dev pub0 nodad",
+                "route add ::/0 dev pub0",
+                *(
+                    f"route add {nat.lan6}::/64 via {nat.public6} dev pub0 onlink"
+                    for nat in self.nats
+                    if nat is not host
+                ),
             )
 
     def client(self, name: str, keepalive: int = 0) -> PeerProfile:

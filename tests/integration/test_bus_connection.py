@@ -275,7 +275,7 @@ def test_a_caller_that_wants_no_reply_gets_none(session_bus: PrivateBus) -> None
     on_bus(session_bus, test)
 
 
-def test_64_calls_at_a_time(session_bus: PrivateBus) -> None:
+def test_64_calls_of_a_caller_at_a_time(session_bus: PrivateBus) -> None:
     async def test(service: Bus, thing: Thing, client: Bus) -> None:
         calls = [asyncio.ensure_future(client.call(*HERE, "Wait")) for _ in range(serving.MAX_CALLS)]
         await thing.waiting.count(serving.MAX_CALLS)
@@ -283,11 +283,29 @@ def test_64_calls_at_a_time(session_bus: PrivateBus) -> None:
         busy = await failure(client.call(*HERE, "Wait"), CallFailed)
         assert getattr(busy, "name", "") == names.ERROR_LIMITS_EXCEEDED
         assert await client.get_all(NAME, PATH, NAME) == {"Level": 0, "Odd": 0}
+        async with connected(session_bus.address) as other:
+            assert await other.call(*HERE, "Echo", "sa{sv}", "heard", {}) == ["heard{}", 0]
         thing.gate.set()
         assert await asyncio.gather(*calls) == [[]] * 64
         assert await client.call(*HERE, "Wait") == []
         await service.idle()
         assert service.calls_in_progress == 0
+
+    on_bus(session_bus, test)
+
+
+def test_the_calls_of_all_have_a_limit_too(session_bus: PrivateBus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving, "MAX_CALLS_OF_ALL", 3)
+
+    async def test(_service: Bus, thing: Thing, client: Bus) -> None:
+        calls = [asyncio.ensure_future(client.call(*HERE, "Wait")) for _ in range(3)]
+        await thing.waiting.count(3)
+        async with connected(session_bus.address) as other:
+            busy = await failure(other.call(*HERE, "Wait"), CallFailed)
+            assert getattr(busy, "name", "") == names.ERROR_LIMITS_EXCEEDED
+            thing.gate.set()
+            assert await asyncio.gather(*calls) == [[]] * 3
+            assert await other.call(*HERE, "Wait") == []
 
     on_bus(session_bus, test)
 

@@ -23,10 +23,12 @@ import pytest
 from tests.integration import helper_process
 from tests.integration.buses import PrivateBus
 from tests.integration.helper_process import ALICE, BOB, CAROL
+from wgsd_nm import __version__
 from wgsd_nm.bus import names
 from wgsd_nm.bus.connection import Bus, Caller, Interface, Method, Property, Signal
 from wgsd_nm.bus.wire import Variant
 from wgsd_nm.core.errors import AccessDenied, CallFailed, InvalidArguments, WgsdError
+from wgsd_nm.helper.admission import MAX_CALLS_OF_A_USER
 
 ROOT = Path(__file__).resolve().parents[2]
 CONF = ROOT / "data" / "dbus" / "system.d" / f"{names.HELPER}.conf"
@@ -590,6 +592,31 @@ def test_the_kernels_refusal_is_told(served: Served) -> None:
             assert name == "io.github.wgsd_nm.Error.NoSuchDevice"
 
     run(scenario())
+
+
+def test_one_users_calls_are_limited_by_however_many_connections(served: Served) -> None:
+    """polkit takes its time, and both callers are of one user."""
+
+    async def scenario() -> None:
+        async with served.stage() as stage:
+            stage.polkit.go_on.clear()
+            buses = (stage.caller, stage.nm_bus)
+            call = (names.HELPER, names.HELPER_PATH, names.HELPER, "GetPeers", "s", "wg1")
+            flood = [asyncio.ensure_future(buses[number % 2].call(*call)) for number in range(MAX_CALLS_OF_A_USER)]
+            await stage.polkit.asked(MAX_CALLS_OF_A_USER)
+            name, text = await refused(stage.peers("wg1"))
+            assert name == names.ERROR_LIMITS_EXCEEDED
+            assert text == "32 calls of this user are at work already: try again later"
+            stage.polkit.go_on.set()
+            assert len(await asyncio.gather(*flood)) == MAX_CALLS_OF_A_USER
+            assert await stage.peers("wg1")
+
+    run(scenario())
+
+
+def test_the_version_is_told() -> None:
+    command = [sys.executable, "-m", "wgsd_nm.helper", "--version"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout == f"{__version__}\n"
 
 
 def test_the_log_says_who_changed_what_and_repeats_no_refusal(served: Served) -> None:

@@ -11,6 +11,9 @@ import pytest
 
 from lab.world import Laptop, Nat, World
 from lab.world.report import collect
+from tests.lab.agents import company, meeting
+
+__all__ = ["company", "meeting"]
 
 GUEST_MARK = Path("/run/lab/job")
 WORLD = pytest.StashKey[World]()

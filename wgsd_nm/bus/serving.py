@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -14,17 +15,21 @@ from wgsd_nm.bus.message import Flag, Kind, Message
 from wgsd_nm.core.errors import BusLost, CallFailed, InvalidValue
 
 MAX_CALLS: Final = 64
+"""Calls of one caller, a connection to the bus, that are at work at a time."""
+MAX_CALLS_OF_ALL: Final = 1024
+"""Calls of all callers: more than one read brings (backend.READ_SIZE), so that no flood takes all places at once."""
 
 
 class Server:
-    """Runs the handlers of exported methods, at most MAX_CALLS at a time.
+    """Runs the handlers of exported methods, at most MAX_CALLS of one caller at a time.
 
     A call outlives its connection; its reply does not, and never goes out on another one.
     """
 
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
-        self._calls: set[asyncio.Task[None]] = set()
+        self._calls: dict[asyncio.Task[None], str] = {}
+        self._of_caller: Counter[str] = Counter()
 
     @property
     def calls_in_progress(self) -> int:
@@ -41,15 +46,22 @@ class Server:
                 _reply(link, message, *answer)
                 return
             method = self._objects.method(message.path, message.interface, message.member, message.signature)
-            if len(self._calls) >= MAX_CALLS:
+            if self._of_caller[message.sender] >= MAX_CALLS or len(self._calls) >= MAX_CALLS_OF_ALL:
                 raise CallFailed(names.ERROR_LIMITS_EXCEEDED, f"{MAX_CALLS} calls are at work already: try again later")
             arguments = message.body()
         except Exception as error:
             _refuse(link, message, error)
         else:
             task = asyncio.get_running_loop().create_task(_run(link, message, method, arguments))
-            self._calls.add(task)
-            task.add_done_callback(self._calls.discard)
+            self._calls[task] = message.sender
+            self._of_caller[message.sender] += 1
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        caller = self._calls.pop(task)
+        self._of_caller[caller] -= 1
+        if not self._of_caller[caller]:
+            del self._of_caller[caller]
 
     async def idle(self) -> None:
         """Returns when no handler is at work."""

@@ -6,16 +6,19 @@ It knows nothing of what is served. The bus starts it on demand, systemd confine
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import logging
 import signal
 import sys
 from typing import Final
 
+from wgsd_nm import __version__
 from wgsd_nm.bus import names
 from wgsd_nm.bus.connection import Bus
 from wgsd_nm.core.errors import BusLost, WgsdError
 from wgsd_nm.helper import config
+from wgsd_nm.helper.admission import Admission
 from wgsd_nm.helper.authorization import Authorization
 from wgsd_nm.helper.service import Service
 from wgsd_nm.wireguard import WireGuard
@@ -30,7 +33,7 @@ _log = logging.getLogger("wgsd_nm.helper")
 
 async def serve(bus: Bus, service: Service, idle_after: float = IDLE_AFTER) -> None:
     """Serves on the bus until nobody has called for `idle_after` seconds, or SIGTERM comes. Raises BusError."""
-    bus.export(names.HELPER_PATH, service.interface())
+    bus.export(names.HELPER_PATH, Admission(bus.uid_of).limited(service.interface()))
     await bus.connect()
     leaving = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, leaving.set)
@@ -77,6 +80,9 @@ async def _main() -> None:
 
 def main() -> int:
     """Runs the helper; 0 when it left because nobody called, 1 with a line in the journal on failure."""
+    parser = argparse.ArgumentParser(prog="wgsd-nm-helper", description=__doc__)
+    parser.add_argument("--version", action="version", version=__version__)
+    parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
     try:
         asyncio.run(_main())
