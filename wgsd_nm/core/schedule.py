@@ -9,8 +9,12 @@ CHECK_EAGER: Final = 1.0
 """Between two readings of the device while a handshake that was just begun can be expected to end."""
 CHECK_BUSY: Final = 5.0
 """Between two readings of the device while a wanted peer is not proven or traffic flows."""
-CHECK_QUIET: Final = 30.0
-"""Between two readings of the device when all is well."""
+CHECK_QUIET: Final = 15.0
+"""Between two readings of the device when all is well. So long it may go unnoticed that traffic has begun, and with it
+that a peer does not answer."""
+
+REFUSED_MOST: Final = 30.0
+"""Between two tries of a helper that refuses, at the most."""
 
 SESSION: Final = 180.0
 """WireGuard's REJECT_AFTER_TIME: a session older than this carries nothing."""

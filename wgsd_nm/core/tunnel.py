@@ -540,7 +540,7 @@ class TunnelTurn:
         self._end_pass_if_quiet()
 
     def _pause(self, failures: int) -> float:
-        return schedule.jittered(min(schedule.backoff(failures), schedule.CHECK_QUIET), self._scene.chance)
+        return schedule.jittered(min(schedule.backoff(failures), schedule.REFUSED_MOST), self._scene.chance)
 
     # --- time --------------------------------------------------------------------------------------------------------
 
