@@ -5,9 +5,13 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 SUITE  ?= bookworm
+EVENTS ?= 200
 TIMED  := ./tools/timed
 
-.PHONY: help setup needs lab check unit contract integration lab-test test demo bench clean
+AGENTS := $(patsubst %,tests/lab/test_%.py,roaming hard_nats interference portal frugality soak)
+
+.PHONY: help setup needs lab check unit contract integration lab-test lab-agents lab-parts lab-systemd test demo soak \
+	bench clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,9 +48,19 @@ integration: setup  ## real processes on private buses
 	@$(TIMED) "integration tests" $(BIN)/python -m pytest -q tests/integration
 
 lab-test: lab  ## the scenarios, on a real kernel
-	@$(TIMED) "lab scenarios" $(BIN)/python -m lab run --suite $(SUITE) --wgsd --timeout 1500 -- \
-		python3 -m pytest -q -p no:cacheprovider --durations=10 tests/lab
-	@$(TIMED) "lab scenarios under systemd" $(BIN)/python -m lab run --suite $(SUITE) --systemd --timeout 900 -- \
+	@echo "lab: three machines with scenarios, two at a time; each tells what it found when it is done, some 40 minutes in all"
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lab-agents lab-parts lab-systemd
+
+lab-agents:
+	@$(TIMED) "lab scenarios of agents" $(BIN)/python -m lab run --suite $(SUITE) --timeout 3300 -- \
+		python3 -m pytest -q -p no:cacheprovider --durations=15 $(AGENTS)
+
+lab-parts:
+	@$(TIMED) "lab scenarios of parts" $(BIN)/python -m lab run --suite $(SUITE) --wgsd --timeout 3300 -- \
+		python3 -m pytest -q -p no:cacheprovider --durations=15 tests/lab $(AGENTS:%=--ignore=%)
+
+lab-systemd:
+	@$(TIMED) "lab scenarios under systemd" $(BIN)/python -m lab run --suite $(SUITE) --systemd --timeout 1800 -- \
 		python3 -m pytest -q -p no:cacheprovider --durations=5 tests/lab/systemd
 
 test: check integration lab-test  ## everything
@@ -55,6 +69,10 @@ test: check integration lab-test  ## everything
 
 demo: lab  ## the seed scenario, end to end, told step by step
 	@$(BIN)/python -m lab demo --suite $(SUITE)
+
+soak: lab  ## two hundred random events over three laptops; EVENTS= for more, SEED= for the same again
+	@$(TIMED) "soak" $(BIN)/python -m lab run --suite $(SUITE) --timeout 14400 -- \
+		python3 -m lab.soak $(if $(SEED),--seed $(SEED)) --events $(EVENTS)
 
 bench: lab  ## every figure that the README claims
 	@./tools/needs integration

@@ -99,7 +99,7 @@ def was_alive(order: Order, readings: Sequence[Reading], since: float) -> bool:
     if not seen or any(peer.endpoint != order.expected for _, peer in seen):
         return False
     at, peer = seen[-1]
-    if not peer.latest_handshake or at - peer.latest_handshake > SESSION:
+    if at - peer.latest_handshake > SESSION:
         return False
     growth = [at for (_, before), (at, now) in pairwise(seen) if now.rx_bytes > before.rx_bytes]
     return len(growth) >= 2 and growth[-1] > order.at - LAST

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import random
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+
+from tests.fuzz.damage import Damage
 
 IN, ANY_CLASS = 1, 255
 SOA, OPT, TSIG = 6, 41, 250
 TYPES = (1, 2, 5, SOA, 12, 16, 28, 33, 43, 46, 48, 64, 65, 99, 249, TSIG, 251, 252, 253, 254, 255, 257, 65535)
 MAX_LABEL, MAX_NAME = 63, 255
 MAX_PACKET = 4096
-KINDS_OF_DAMAGE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ class Packets:
         """`names` are such as the server knows, as on the wire."""
         self._chance = random.Random(seed)
         self._names = tuple(names)
-        self._before: list[bytes] = [b""]
+        self._damage = Damage(self._chance)
 
     def __iter__(self) -> Iterator[Packet]:
         number = 0
@@ -48,12 +49,7 @@ class Packets:
         octets = self._query()
         if chance.random() < 0.4:
             return Packet(identifier + octets[2:], sound=True)
-        if len(self._before) < 64:
-            self._before.append(octets)
-        else:
-            self._before[chance.randrange(64)] = octets
-        for _ in range(chance.randint(1, 4)):
-            octets = self._damaged(octets)
+        octets = self._damage(octets)
         return Packet((identifier + octets[2:])[: min(len(octets), MAX_PACKET)], sound=False)
 
     def _query(self) -> bytes:
@@ -126,24 +122,3 @@ class Packets:
     @staticmethod
     def _record(owner: bytes, rdtype: int, rdclass: int, ttl: int, data: bytes) -> bytes:
         return owner + struct.pack("!HHIH", rdtype, rdclass, ttl, len(data)) + data
-
-    def _damaged(self, octets: bytes) -> bytes:
-        chance = self._chance
-        at, to = sorted((chance.randint(0, len(octets)), chance.randint(0, len(octets))))
-        damage: tuple[Callable[[], bytes], ...] = (
-            lambda: octets[:to],
-            lambda: octets + chance.randbytes(chance.choice((1, 2, 11, 500))),
-            lambda: octets[:at] + chance.randbytes(to - at) + octets[to:],
-            lambda: octets[:at] + octets[to:],
-            lambda: octets[:to] + octets[at:],
-            lambda: octets[:at] + chance.choice(self._before)[at:],
-            lambda: octets[:at] + bytes((0xC0 | chance.randrange(64), chance.randrange(256))) + octets[at + 2 :],
-            lambda: octets[:2] + self._header() + octets[12:],
-        )
-        assert len(damage) == KINDS_OF_DAMAGE
-        return chance.choice(damage)()
-
-    def _header(self) -> bytes:
-        chance = self._chance
-        flags = chance.choice((0, 0x0100, 0x2000, 0x2800, 0x3000, 0x8000, chance.getrandbits(16)))
-        return struct.pack("!HHHHH", flags, *(chance.choice((0, 1, 1, 2, 65535)) for _ in range(4)))

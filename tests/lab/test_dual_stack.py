@@ -89,6 +89,30 @@ def ipv6_addresses(host: Host) -> str:
     return host.run(["ip", "-6", "-brief", "address", "show", "eth0", "scope", "global", "-tentative"]).stdout
 
 
+def test_a_family_without_a_route_is_never_set(meeting: Meeting) -> None:
+    """Alice's network has IPv6 only and bob's IPv4 only: the registry, which has both, knows of no way.
+
+    This comes before bob was ever reached by IPv6 from that network: what worked there is remembered.
+    """
+    alice, bob, world = meeting.alice, meeting.bob, meeting.world
+    set_stack(meeting, world.nat_c, Stack.IPV6)
+    take_ipv6(meeting, alice)
+    carry(meeting, alice, world.nat_c)
+    call_registry(meeting, alice, BY_IPV6)
+    wait_for(lambda: world.endpoint_seen("alice").startswith(f"[{world.nat_c.lan6}:"), 30, "alice to be seen by IPv6")
+
+    wait_for(lambda: agent_peer(world, alice, "bob").get("Reason") == "no-route", 30, "alice to be told why", 0.5)
+    for one, other in ((alice, bob), (bob, alice)):
+        one.run(["ping", "-n", "-c5", "-i0.2", "-W1", "10.0.0.2" if other is bob else "10.0.0.1"], check=False)
+    told = agent_peer(world, alice, "bob")
+
+    assert endpoint(world, alice, "bob") == "", "the kernel never takes an endpoint back, so none was ever set"
+    assert told["Reason"] == "no-route"
+    assert f"{world.nat_b.public}:" in told["ReasonText"]
+    assert not endpoint(world, bob, "alice").startswith("[")
+    assert not hear(alice, bob, 2.0)
+
+
 def test_with_both_families_the_registrys_word_is_taken(dual: Meeting) -> None:
     """The registry is called by IPv4, so that is what it sees and tells, and where the laptops meet."""
     world = dual.world
@@ -118,24 +142,3 @@ def test_moving_between_networks_where_only_ipv6_leads_from_one_to_the_other(dua
             carry(dual, alice, nat)
             answered_again(pings, time.time(), RECOVERED)
             assert is_behind(dual, alice, f"[{nat.lan6}:")
-
-
-def test_a_family_without_a_route_is_never_set(meeting: Meeting) -> None:
-    """Alice's network has IPv6 only and bob's IPv4 only: the registry, which has both, knows of no way."""
-    alice, bob, world = meeting.alice, meeting.bob, meeting.world
-    set_stack(meeting, world.nat_c, Stack.IPV6)
-    take_ipv6(meeting, alice)
-    carry(meeting, alice, world.nat_c)
-    call_registry(meeting, alice, BY_IPV6)
-    wait_for(lambda: world.endpoint_seen("alice").startswith(f"[{world.nat_c.lan6}:"), 30, "alice to be seen by IPv6")
-
-    wait_for(lambda: agent_peer(world, alice, "bob").get("Reason") == "no-route", 30, "alice to be told why", 0.5)
-    for one, other in ((alice, bob), (bob, alice)):
-        one.run(["ping", "-n", "-c5", "-i0.2", "-W1", "10.0.0.2" if other is bob else "10.0.0.1"], check=False)
-    told = agent_peer(world, alice, "bob")
-
-    assert endpoint(world, alice, "bob") == "", "the kernel never takes an endpoint back, so none was ever set"
-    assert told["Reason"] == "no-route"
-    assert f"{world.nat_b.public}:" in told["ReasonText"]
-    assert not endpoint(world, bob, "alice").startswith("[")
-    assert not hear(alice, bob, 2.0)
