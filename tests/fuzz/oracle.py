@@ -48,7 +48,6 @@ class Oracle:
         self._key = key
         self._owner = owner
         self._services: set[tuple[dns.name.Name, int]] = set()
-        self._hosts: set[dns.name.Name] = set()
         """Of all services: whose key it is may be known only when their addresses are."""
         self._addresses: defaultdict[dns.name.Name, Addresses] = defaultdict(set)
         self._aliases: defaultdict[dns.name.Name, set[dns.name.Name]] = defaultdict(set)
@@ -75,7 +74,6 @@ class Oracle:
         own = [rrset for rrset in read.answer if rrset.name in names and rrset.rdclass == IN]
         if rdtype == SRV:
             services = {(record.target, record.port) for rrset in own if rrset.rdtype == SRV for record in rrset}
-            self._hosts |= {host for host, _ in services}
             if self._is_for_another(read, names):
                 return
             self._services |= services
@@ -94,7 +92,7 @@ class Oracle:
     def allows_question(self, query: bytes) -> bool:
         """Whether the peer's own name, or an answer that counts, is the reason for a question."""
         name = dns.message.from_wire(query).question[0].name
-        return name in self._reached({self._owner} | self._hosts)
+        return name in self._reached({self._owner} | {host for host, _ in self._services})
 
     def _is_for_another(self, read: dns.message.Message, names: set[dns.name.Name]) -> bool:
         """Whether all keys that TXT records of the name tell are another's."""

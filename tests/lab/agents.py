@@ -28,6 +28,9 @@ STATE = f"/home/{USER}/.local/state/wgsd-nm"
 FIRST_MEETING = 90.0
 """Seconds for two agents that have just started here to find each other; a handshake's second try is among them."""
 
+TALK = 3.0
+"""Seconds of pings that are certainly more than what is sent without anybody's doing."""
+
 
 @dataclass(frozen=True, slots=True)
 class Meeting:
@@ -100,10 +103,16 @@ def answered_again(pings: Iterable[Pinging], moment: float, timeout: float) -> f
 
 @contextmanager
 def talking(meeting: Meeting) -> Iterator[tuple[Pinging, Pinging]]:
-    """Each pings the other while the context lasts; when it is entered both have been answered."""
+    """Each pings the other while the context lasts; when it is entered both are answered, and have been for a while.
+
+    The agents have seen the traffic by then: Refresh has them read their devices, which without it they do every 30 s.
+    """
     begin = time.time()
     with Pinging(meeting.alice, ADDRESSES["bob"]) as one, Pinging(meeting.bob, ADDRESSES["alice"]) as other:
         answered_again((one, other), begin, 20)
+        let_pass(TALK)
+        for laptop in meeting.laptops:
+            refresh(laptop)
         yield one, other
 
 

@@ -15,7 +15,7 @@ import pytest
 from lab.world import Laptop, Nat, wait_for
 from lab.world.agent import refresh
 from lab.world.counter import Counter
-from lab.world.network import cut_off, flap, give_other_ports, impaired, keep_ports, looking_alike
+from lab.world.network import cut_off, flap, give_other_ports, impaired, keep_ports, looking_alike, patient
 from tests.lab.agents import (
     Meeting,
     answered_again,
@@ -104,6 +104,7 @@ def test_alice_moves_so_quickly_that_only_the_carrier_blinks(meeting: Meeting) -
     """The address, the route, the connection: all is as before, and yet it is another router."""
     alice, world = meeting.alice, meeting.world
     before = alice.run(["ip", "-brief", "address", "show", "eth0"]).stdout
+    meeting.afterwards.enter_context(patient(alice))
     meeting.afterwards.enter_context(looking_alike(world.nat_c, world.nat_a))
     meeting.afterwards.callback(alice.move, world.nat_a)
     with talking(meeting) as pings:

@@ -422,3 +422,10 @@ class TestBytes:
         assert dnsbytes.server_cookie(dnsbytes.query(7, asked, mine + b"short"), mine) == b""
         assert dnsbytes.server_cookie(dnsbytes.query(7, asked, b"another!"), mine) is None
         assert dnsbytes.server_cookie(mine, mine) is None
+
+
+def test_an_answer_for_another_key_is_bad_also_where_its_addresses_are_missing() -> None:
+    other = base64.b64encode(bytes(32)).decode()
+    wire = reply(query(), ["@ 5 IN SRV 0 0 51820 @"], [f'@ 5 IN TXT "txtvers=1" "pub={other}"'], [])
+    with pytest.raises(BadAnswer, match="another key"):
+        dnssd.service(dnssd.parse(wire), KEY, NAME)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import struct
+from itertools import count
 from typing import Any
 
 import dns.edns
@@ -135,6 +136,7 @@ for name in (ALICE, BROWSE):  # so that there is something for a mutation to fin
         (raw("\\000.wg.example.com."), NXDOMAIN),
         (raw("a\\000wg.wg.example.com."), NXDOMAIN),
     ],
+    ids=count(),
 )
 def test_codes(wire: bytes, rcode: Rcode) -> None:
     reply = read(respond(wire))

@@ -88,6 +88,7 @@ def test_where_nobody_listens_nothing_happens(monkeypatch: pytest.MonkeyPatch, a
         ("0", None, None),
         ("x", None, None),
     ],
+    ids=["any process", "ours", "another", "none", "never", "nonsense"],
 )
 def test_the_watchdog_is_fed_twice_in_its_time(
     monkeypatch: pytest.MonkeyPatch, limit: str, process: str | None, interval: float | None

@@ -180,6 +180,7 @@ def service(message: Message, key: PublicKey, owner: dns.name.Name) -> Service |
         raise NoEndpoint(f"the registry says that the peer {key} has no endpoint", ttl)
     hosts = {record.target for record in records}
     texts = _additional(message, {owner, found.name}, {TXT})
+    _require_same(key, attributes(record.strings for rrset in texts for record in rrset))
     addresses = _additional(message, hosts, {A, AAAA})
     targets = tuple(
         Target(
@@ -218,9 +219,7 @@ def advertised(
     know better, are left out, and are a BadAnswer if nothing else is there.
     """
     txt_keys = attributes(txt)
-    known = dict(txt_keys)
-    if "pub" in known and known["pub"] != str(key):
-        raise BadAnswer(f"the registry answered for another key than {key}: its TXT record says {shown(known['pub'])}")
+    _require_same(key, txt_keys)
     endpoints: list[Endpoint] = []
     for address, port in candidates:
         address = unmapped(address)
@@ -230,7 +229,15 @@ def advertised(
                 endpoints.append(endpoint)
     if not endpoints:
         raise BadAnswer(f"the registry's record for the peer {key} holds no address and port that could be used")
-    return Advertisement(key, tuple(endpoints), ttl, known.get("name", "").strip()[:MAX_DISPLAY_NAME], txt_keys)
+    name = dict(txt_keys).get("name", "").strip()[:MAX_DISPLAY_NAME]
+    return Advertisement(key, tuple(endpoints), ttl, name, txt_keys)
+
+
+def _require_same(key: PublicKey, txt_keys: Iterable[tuple[str, str]]) -> None:
+    """Raises BadAnswer where the TXT record names another peer's key."""
+    said = dict(txt_keys).get("pub", str(key))
+    if said != str(key):
+        raise BadAnswer(f"the registry answered for another key than {key}: its TXT record says {shown(said)}")
 
 
 def attributes(txt: Iterable[Sequence[bytes]]) -> tuple[tuple[str, str], ...]:
