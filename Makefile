@@ -8,9 +8,10 @@ SUITE  ?= bookworm
 EVENTS ?= 200
 TIMED  := ./tools/timed
 
-AGENTS := $(patsubst %,tests/lab/test_%.py,roaming hard_nats interference portal frugality soak)
+AGENTS := $(patsubst %,tests/lab/test_%.py,roaming soak)
+LONG   := $(patsubst %,tests/lab/test_%.py,hard_nats interference portal frugality)
 
-.PHONY: help setup needs lab check unit contract integration lab-test lab-agents lab-parts lab-systemd test demo soak \
+.PHONY: help setup needs lab check unit contract integration lab-test lab-agents lab-parts lab-systemd lab-long test demo soak \
 	bench clean
 
 help:  ## this list
@@ -37,7 +38,7 @@ check: setup unit contract  ## the quick loop: style, types, unit and contract t
 	@$(TIMED) "mypy" $(BIN)/mypy
 
 unit: setup
-	@$(TIMED) "unit tests" $(BIN)/python -m pytest -q tests/unit
+	@$(TIMED) "unit tests" $(BIN)/python -m pytest -q --numprocesses=auto tests/unit
 
 contract: setup
 	@./tools/needs contract
@@ -48,7 +49,7 @@ integration: setup  ## real processes on private buses
 	@$(TIMED) "integration tests" $(BIN)/python -m pytest -q tests/integration
 
 lab-test: lab  ## the scenarios, on a real kernel
-	@echo "lab: three machines with scenarios, two at a time; each tells what it found when it is done, some 40 minutes in all"
+	@echo "lab: three machines with scenarios, two at a time; each tells what it found when it is done, some 30 minutes in all"
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lab-agents lab-parts lab-systemd
 
 lab-agents:
@@ -57,7 +58,11 @@ lab-agents:
 
 lab-parts:
 	@$(TIMED) "lab scenarios of parts" $(BIN)/python -m lab run --suite $(SUITE) --wgsd --timeout 3300 -- \
-		python3 -m pytest -q -p no:cacheprovider --durations=15 tests/lab $(AGENTS:%=--ignore=%)
+		python3 -m pytest -q -p no:cacheprovider --durations=15 tests/lab $(AGENTS:%=--ignore=%) $(LONG:%=--ignore=%)
+
+lab-long: lab  ## more scenarios of agents, which "make test" leaves out for the time that they take
+	@$(TIMED) "long lab scenarios" $(BIN)/python -m lab run --suite $(SUITE) --timeout 5400 -- \
+		python3 -m pytest -q -p no:cacheprovider --durations=15 $(LONG)
 
 lab-systemd:
 	@$(TIMED) "lab scenarios under systemd" $(BIN)/python -m lab run --suite $(SUITE) --systemd --timeout 1800 -- \

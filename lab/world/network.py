@@ -10,7 +10,9 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+from lab.world import install
 from lab.world.host import Host, call
+from lab.world.laptop import Laptop
 from lab.world.nat import Nat
 from lab.world.station import Station
 from lab.world.world import World
@@ -93,6 +95,24 @@ def looking_alike(nat: Nat, model: Nat) -> Iterator[None]:
         nat.nft("delete table ip alike")
         nat.ip(f"addr del {address} dev lan0")
         nat.forget()
+
+
+@contextmanager
+def patient(laptop: Laptop) -> Iterator[None]:
+    """A laptop whose NetworkManager waits for a lost carrier as long as by default, not shorter as elsewhere here.
+
+    So a cable is carried quickly from router to router also by a slow machine.
+    """
+    try:
+        _set_patience(laptop, install.NETWORK_MANAGER.replace("carrier-wait-timeout=500", "carrier-wait-timeout=6000"))
+        yield
+    finally:
+        _set_patience(laptop, install.NETWORK_MANAGER)
+
+
+def _set_patience(laptop: Laptop, settings: str) -> None:
+    laptop.write("/etc/NetworkManager/NetworkManager.conf", settings)
+    laptop.nmcli("general", "reload", "conf")
 
 
 def flap(station: Station, nat: Nat, times: int, seconds: float) -> None:

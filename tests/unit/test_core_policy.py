@@ -507,7 +507,7 @@ def test_lookups_that_are_due_together_are_made_together() -> None:
     assert 1 <= len(times) <= 2 * (15 + 1), "a back-off of 60 s, spread over fifteen seconds"
 
 
-def test_we_ask_for_ourselves_until_every_registry_has_told_where_it_sees_us() -> None:
+def test_whenever_somebody_is_looked_up_we_ask_for_ourselves_too() -> None:
     story = Story.of(bob())
     story.starts()
     story.works()
@@ -516,8 +516,9 @@ def test_we_ask_for_ourselves_until_every_registry_has_told_where_it_sees_us() -
     assert SELF in asked[0].keys
     story.answers(bob=NoSuchPeer("unknown", 1), me=CAFE)
     asked = of_kind(LookUp, story.works() + story.sleeps(3))
-    assert asked
-    assert SELF not in asked[0].keys
+    assert SELF in asked[0].keys
+    story.answers(bob=NoSuchPeer("unknown", 1), me=OFFICE)
+    assert story.tunnel.public_endpoint == OFFICE
 
 
 @pytest.mark.parametrize("gone", [(), (replace(uplink(), addresses=()),)])

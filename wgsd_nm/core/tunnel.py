@@ -554,9 +554,8 @@ class TunnelTurn:
         if any(peer.lookup_due(self._now) for peer in tunnel.peers.values()):
             soon = self._now + schedule.TOGETHER
             keys = [key for key, peer in tunnel.peers.items() if peer.lookup_due(soon)]
-            own = tunnel.tunnel.public_key
-            if own is not None and len(tunnel.seen) < len(tunnel.discovery.servers):
-                keys.append(own)
+            if tunnel.tunnel.public_key is not None:
+                keys.append(tunnel.tunnel.public_key)  # our NAT may have become another without a word
             self._look_up([key for key in keys if key not in tunnel.discovery.hosts])
             for key in keys:
                 if key in tunnel.discovery.hosts and tunnel.peers[key].lookup_due(self._now):
