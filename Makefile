@@ -8,11 +8,17 @@ SUITE  ?= bookworm
 EVENTS ?= 200
 TIMED  := ./tools/timed
 
-AGENTS := $(patsubst %,tests/lab/test_%.py,roaming soak)
-LONG   := $(patsubst %,tests/lab/test_%.py,hard_nats interference portal frugality)
+# Scenarios by the machine that they share, in this order. What stands in LONG takes an hour, and "make test" leaves it out.
+PARTS  := helper lookup networkmanager registry wgsd wireguard world poke clock
+MOVES  := roaming
+WAYS   := registry_name full_tunnel
+LONG   := dual_stack doctor interference frugality portal hard_nats soak
+UNITS  := lookup_units registry_units units
+LONG_UNITS := seat suspend
+SCENARIOS = $(BIN)/python -m lab run --suite $(SUITE) $(1) -- python3 -m pytest -q -p no:cacheprovider --durations=10 \
+	$(patsubst %,tests/lab/$(2)test_%.py,$(3))
 
-.PHONY: help setup needs lab check unit contract integration lab-test lab-agents lab-parts lab-systemd lab-long test demo soak \
-	bench clean
+.PHONY: help setup needs lab check unit contract integration lab-test lab-long test demo soak bench clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,26 +55,16 @@ integration: setup  ## real processes on private buses
 	@$(TIMED) "integration tests" $(BIN)/python -m pytest -q tests/integration
 
 lab-test: lab  ## the scenarios, on a real kernel
-	@echo "lab: three machines with scenarios, two at a time; each tells what it found when it is done, some 30 minutes in all"
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lab-agents lab-parts lab-systemd
+	@$(TIMED) "lab: the parts" $(call SCENARIOS,--wgsd --timeout 1500,,$(PARTS))
+	@$(TIMED) "lab: laptops that move" $(call SCENARIOS,--timeout 1500,,$(MOVES))
+	@$(TIMED) "lab: ways to the registry" $(call SCENARIOS,--timeout 1500,,$(WAYS))
+	@$(TIMED) "lab: under systemd" $(call SCENARIOS,--systemd --timeout 1200,systemd/,$(UNITS))
 
-lab-agents:
-	@$(TIMED) "lab scenarios of agents" $(BIN)/python -m lab run --suite $(SUITE) --timeout 3300 -- \
-		python3 -m pytest -q -p no:cacheprovider --durations=15 $(AGENTS)
+lab-long: lab  ## the scenarios that "make test" leaves out for their length
+	@$(TIMED) "lab: long scenarios" $(call SCENARIOS,--timeout 5400,,$(LONG))
+	@$(TIMED) "lab: long scenarios under systemd" $(call SCENARIOS,--systemd --timeout 1800,systemd/,$(LONG_UNITS))
 
-lab-parts:
-	@$(TIMED) "lab scenarios of parts" $(BIN)/python -m lab run --suite $(SUITE) --wgsd --timeout 3300 -- \
-		python3 -m pytest -q -p no:cacheprovider --durations=15 tests/lab $(AGENTS:%=--ignore=%) $(LONG:%=--ignore=%)
-
-lab-long: lab  ## more scenarios of agents, which "make test" leaves out for the time that they take
-	@$(TIMED) "long lab scenarios" $(BIN)/python -m lab run --suite $(SUITE) --timeout 5400 -- \
-		python3 -m pytest -q -p no:cacheprovider --durations=15 $(LONG)
-
-lab-systemd:
-	@$(TIMED) "lab scenarios under systemd" $(BIN)/python -m lab run --suite $(SUITE) --systemd --timeout 1800 -- \
-		python3 -m pytest -q -p no:cacheprovider --durations=5 tests/lab/systemd
-
-test: check integration lab-test  ## everything
+test: check integration lab-test  ## everything but lab-long, soak and bench
 	@$(TIMED) "demo" $(BIN)/python -m lab demo --suite $(SUITE)
 	@echo "everything passed"
 
