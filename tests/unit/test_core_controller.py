@@ -153,9 +153,9 @@ def test_the_registrys_view_of_ourselves_is_kept_until_we_move() -> None:
     story.hear(RefreshRequested(1))
     story.reads()
     story.answers(me=CAFE)
-    assert story.tunnel.public_endpoint == CAFE
+    assert story.tunnel.seen == (("10.0.0.254", CAFE),)
     story.sees(uplink("192.0.2.99/24"))
-    assert story.tunnel.public_endpoint is None
+    assert not story.tunnel.seen
 
 
 def test_answers_and_readings_of_what_has_gone_change_nothing() -> None:

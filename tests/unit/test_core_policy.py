@@ -518,7 +518,7 @@ def test_whenever_somebody_is_looked_up_we_ask_for_ourselves_too() -> None:
     asked = of_kind(LookUp, story.works() + story.sleeps(3))
     assert SELF in asked[0].keys
     story.answers(bob=NoSuchPeer("unknown", 1), me=OFFICE)
-    assert story.tunnel.public_endpoint == OFFICE
+    assert story.tunnel.seen == (("10.0.0.254", OFFICE),)
 
 
 @pytest.mark.parametrize("gone", [(), (replace(uplink(), addresses=()),)])

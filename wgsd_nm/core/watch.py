@@ -189,11 +189,6 @@ class TunnelWatch:
         return self.read_error or self.write_error
 
     @property
-    def public_endpoint(self) -> Endpoint | None:
-        """What a registry sees of ourselves."""
-        return self.seen[0][1] if self.seen else None
-
-    @property
     def keys(self) -> frozenset[PublicKey]:
         """Whom a pass looks up: all peers that are ours to set, and ourselves, to learn what the NAT gave us."""
         known = {*self.peers, *(peer.public_key for peer in self.tunnel.peers)}
