@@ -733,3 +733,12 @@ class TestMissingAddresses:
             with pytest.raises(BadAnswer, match="no end"):
                 run(lookup(server.server))
             assert len(server.requests) == dnssd.MAX_ALIASES
+
+    def test_a_slow_walk_along_aliases_is_given_up(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("wgsd_nm.agent.resolver.LOOKUP_TIMEOUT", 0.25)
+        with Scripted(
+            lambda request, _: [reply(request, [f"@ 2 IN CNAME x{len(server.requests)}."])], delay=0.1
+        ) as server:
+            with pytest.raises(NoAnswer, match="no whole answer within"):
+                run(lookup(server.server))
+            assert 2 <= len(server.requests) <= 4

@@ -521,6 +521,17 @@ def test_sending_into_silence_asks_the_registry_again_and_then_doubts_the_path()
     assert any(BOB in ask.keys for ask in of_kind(LookUp, story.done)[1:])
 
 
+def test_a_session_wiped_behind_our_back_is_doubted_when_the_kernel_asks_for_another_in_vain() -> None:
+    story = Story.settled(bob(), bob=HOME)
+    story.connects(BOB)
+    story.check()
+    began = story.now
+    while story.peer(BOB).evidence.alive and story.now < began + 60:
+        story.sends(BOB, 148)
+        story.check()
+    assert 15 <= story.now - began < 45, "far less than the session would have lasted"
+
+
 # --- refresh ---------------------------------------------------------------------------------------------------------
 
 

@@ -115,6 +115,28 @@ def test_after_a_long_pause_silence_counts_from_the_check_not_from_the_pause(rea
     assert readings.evidence.silence(readings.now) == 5
 
 
+@pytest.mark.parametrize(("sent", "keepalive"), [(147, 0), (148 + 5 * 32 - 1, 1)])
+def test_on_a_live_path_an_unanswered_initiation_is_sending_into_silence(
+    readings: Readings, sent: int, keepalive: int
+) -> None:
+    readings.read(handshake=1000, keepalive=keepalive)
+    readings.read(handshake=1008, keepalive=keepalive)
+    readings.read(handshake=1008, tx=sent, keepalive=keepalive)
+    assert readings.evidence.silence(readings.now) == 0, "keepalives"
+    readings.read(handshake=1008, tx=sent + sent + 1, keepalive=keepalive)
+    readings.read(handshake=1008, tx=sent + sent + 1, keepalive=keepalive)
+    assert readings.evidence.silence(readings.now) == 10
+    assert readings.evidence.sent_at < 0, "nobody but the kernel has sent anything"
+    readings.read(handshake=1023, tx=sent + sent + 1, rx=92, keepalive=keepalive)
+    assert readings.evidence.silence(readings.now) == 0
+
+
+def test_on_a_dead_path_initiations_tell_nothing_new(readings: Readings) -> None:
+    readings.read(handshake=1000)
+    readings.read(handshake=1000, tx=148)
+    assert readings.evidence.silence(readings.now) == 0
+
+
 @pytest.mark.parametrize(
     ("sent", "keepalive", "traffic"),
     [(296 + 96, 0, False), (297 + 96, 0, True), (296 + 96 + 5 * 32, 1, False), (297 + 96 + 5 * 32, 1, True)],

@@ -19,7 +19,7 @@ from dns.rdatatype import AAAA, SRV, A, RdataType
 
 from wgsd_nm.agent.exchange import WINDOW, NameServer
 from wgsd_nm.core import dnsbytes, dnssd
-from wgsd_nm.core.errors import BadAnswer, InvalidValue, LookupFailed, NegativeAnswer, NoEndpoint
+from wgsd_nm.core.errors import BadAnswer, InvalidValue, LookupFailed, NegativeAnswer, NoAnswer, NoEndpoint
 from wgsd_nm.core.model import Advertisement, IPAddress, PublicKey, Server, shown
 
 P = ParamSpec("P")
@@ -27,6 +27,8 @@ T = TypeVar("T")
 
 MAX_TARGETS: Final = 4
 """Hosts of one peer whose addresses are asked for, where a registry's answer lacks them."""
+LOOKUP_TIMEOUT: Final = 15.0
+"""Seconds for one peer, aliases and addresses included: four unanswered tries take some nine of them."""
 
 Addresses = tuple[tuple[IPAddress, ...], int]
 """The addresses of a host, and the seconds to keep them."""
@@ -48,7 +50,7 @@ class Resolver:
     ) -> None:
         """Look many peers up at once. `on_answer` is called for each as its answer comes; returns when all have ended.
 
-        The same question asked twice at a time is one query. With no answer it ends after some ten seconds. Raises
+        The same question asked twice at a time is one query. No peer is asked for longer than LOOKUP_TIMEOUT. Raises
         InvalidValue for a bad zone.
         """
         domain = dnssd.wire(dnssd.parse_zone(zone))
@@ -59,9 +61,12 @@ class Resolver:
             for key in keys_left:
                 answer: Advertisement | LookupFailed
                 try:
-                    answer = await self._lookup(server, domain, key)
+                    async with asyncio.timeout(LOOKUP_TIMEOUT):
+                        answer = await self._lookup(server, domain, key)
                 except LookupFailed as error:
                     answer = error
+                except TimeoutError:
+                    answer = NoAnswer(f"the registry {server} gave no whole answer within {LOOKUP_TIMEOUT:g} seconds")
                 on_answer(key, answer)
 
         async with asyncio.TaskGroup() as workers:

@@ -3,6 +3,7 @@
 
 A path is *alive* if, after the last evidence against it, the handshake's value changed, or octets were received under a
 handshake younger than WireGuard's session limit (without one, a received initiation would count too and prove nothing).
+While it is alive, an initiation that nobody answers is sending into silence, like data: the session may be gone.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ class Evidence(NamedTuple):
         sending_since = self.sending_since
         if heard or shaken:
             sending_since = None
-        elif sent and sending_since is None:
+        elif sending_since is None and (sent or (not first and self.alive and self._is_initiation(peer, now))):
             sending_since = max(self.read_at, now - SUSPICION)
         return self._replace(
             handshake=peer.latest_handshake,
@@ -100,8 +101,16 @@ class Evidence(NamedTuple):
         """After the kernel has wiped its session keys, as it does on suspend (wg_pm_notification)."""
         return self._replace(handshake_at=-inf)
 
+    def _is_initiation(self, peer: Peer, now: float) -> bool:
+        """Whether the kernel has sent at least one since the last reading."""
+        return peer.tx_bytes - self.tx_bytes >= INITIATION_OCTETS + KEEPALIVE_OCTETS * self._keepalives(peer, now)
+
     def _is_traffic(self, peer: Peer, now: float) -> bool:
-        keepalives = (now - self.read_at) // peer.persistent_keepalive if peer.persistent_keepalive else 0
+        """Whether anybody but the kernel has sent something since the last reading."""
         initiations = 1 + (now - self.read_at) // INITIATION_SLOT
-        idle = KEEPALIVE_OCTETS * (SLACK + keepalives) + INITIATION_OCTETS * initiations
+        idle = KEEPALIVE_OCTETS * (SLACK + self._keepalives(peer, now)) + INITIATION_OCTETS * initiations
         return peer.tx_bytes - self.tx_bytes > idle
+
+    def _keepalives(self, peer: Peer, now: float) -> int:
+        """As many as can have been sent since the last reading."""
+        return int((now - self.read_at) // peer.persistent_keepalive) if peer.persistent_keepalive else 0

@@ -249,7 +249,7 @@ class TunnelTurn:
             if peer.wanted(self._now) and not peer.evidence.alive:
                 eager = self._now - peer.evidence.against_at < schedule.INITIATION_SLOT
                 interval = min(interval, schedule.CHECK_EAGER if eager else schedule.CHECK_BUSY)
-            elif self._now - peer.evidence.sent_at < schedule.CHECK_QUIET:
+            elif self._now - peer.evidence.sent_at < schedule.CHECK_QUIET or peer.evidence.sending_since is not None:
                 interval = min(interval, schedule.CHECK_BUSY)
         return min(self._now + schedule.jittered(interval, self._scene.chance), self._next_verdict(peers))
 
