@@ -156,6 +156,27 @@ def test_all_that_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (facts.helper_installed, facts.seat_active, facts.clock.synchronized) == (True, True, True)
 
 
+@pytest.mark.parametrize(
+    ("modes", "strict"),
+    [
+        ({"all": "0", "eth0": "0"}, set()),
+        ({"all": "0", "eth0": "1", "wlan0": "2"}, {"eth0"}),
+        ({"all": "1", "default": "1", "lo": "1", "eth0": "0", "wlan0": "2"}, {"eth0"}),
+        ({"all": "2", "eth0": "1"}, set()),
+        ({"eth0": "1", "wlan0": "what"}, {"eth0"}),
+    ],
+)
+def test_strict_reverse_path_filters(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, modes: Mapping[str, str], strict: set[str]
+) -> None:
+    monkeypatch.setattr(examination, "IPV4_SETTINGS", tmp_path)
+    (tmp_path / "gone").mkdir()
+    for name, mode in modes.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "rp_filter").write_text(f"{mode}\n")
+    assert look(monkeypatch).strict_filters == strict
+
+
 def test_buses_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(examination, "Bus", lambda **_: TableBus(None))
     facts = asyncio.run(examination.look())

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from tests.unit.cli_agent import BOB, CAROL, peer, registry_peer, tunnel
 from tests.unit.test_cli_findings import CONFIG, HOME, PROFILE, agent, facts
 from wgsd_nm.cli import advice
-from wgsd_nm.cli.facts import ConfigFacts, ConnectionFacts
+from wgsd_nm.cli.facts import ConfigFacts, ConnectionFacts, Facts
 from wgsd_nm.cli.finding import Finding, Result
 from wgsd_nm.cli.tunnel_findings import tunnel_findings
 from wgsd_nm.cli.view import PeerView, TunnelView
@@ -172,6 +173,24 @@ def test_a_registry_that_is_a_peer_by_its_public_address() -> None:
 
 def test_of_a_foreign_device_nothing_is_said_of_what_is_not_known() -> None:
     assert [finding.step for finding in examined(connection=WG_QUICK)] == ["registry", "peer", "peer"]
+
+
+def test_a_strict_filter_is_a_problem_where_everything_goes_into_a_silent_tunnel() -> None:
+    everything = replace(HOME, peers=tuple(replace(each, allowed_ips=(ip_network("0.0.0.0/0"),)) for each in PROFILE))
+    strict = facts(agent(), strict_filters=frozenset({"wg0", "eth0.7", "wlan0"}))
+
+    def found(situation: Facts, connection: ConnectionFacts, **registry: Any) -> list[Finding]:
+        known = [PeerView.of(registry_peer(**registry))]
+        findings = tunnel_findings(TunnelView.of(tunnel()), known, connection, situation)
+        return [finding for finding in findings if finding.step == "filter"]
+
+    (finding,) = found(strict, everything, **SILENT)
+    assert finding.result is Result.PROBLEM
+    assert "strict on eth0.7 and wlan0" in finding.text
+    assert finding.advice.endswith("sysctl net.ipv4.conf.eth0/7.rp_filter=2 net.ipv4.conf.wlan0.rp_filter=2")
+    assert found(strict, everything) == []
+    assert found(strict, HOME, **SILENT) == []
+    assert found(facts(agent()), everything, **SILENT) == []
 
 
 def test_a_symmetric_nat_is_a_problem_where_somebody_suffers() -> None:

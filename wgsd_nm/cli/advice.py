@@ -88,6 +88,12 @@ def _section(peer: PeerView, connection: ConnectionFacts | None) -> str:
     )
 
 
+def loosen(interfaces: Sequence[str]) -> str:
+    """How to have strict reverse path filters let in what comes beside a tunnel."""
+    settings = " ".join(f"net.ipv4.conf.{name.replace('.', '/')}.rp_filter=2" for name in interfaces)
+    return f"Make it loose: sysctl {settings}"
+
+
 def registry_fails(zone: str, registries: Sequence[str], others: Sequence[PeerView]) -> str:
     """What to do where lookups fail."""
     if any(peer.reason == Reason.REGISTRY_REFUSED for peer in others):

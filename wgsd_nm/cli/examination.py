@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Looking: gathers the doctor's facts over D-Bus and changes nothing. What they mean is the findings' affair."""
+"""Looking: gathers the doctor's facts, mostly by D-Bus, and changes nothing. What they mean is left to the findings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import os
 import pwd
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Any, Final
 
 from wgsd_nm import __version__
@@ -24,6 +26,9 @@ PATIENCE: Final = 5.0
 """Seconds for each answer."""
 AGENT_UNIT: Final = "wgsd-nm-agent.service"
 
+IPV4_SETTINGS: Final = Path("/proc/sys/net/ipv4/conf")
+
+_STRICT: Final = 1  # the kernel's Documentation/networking/ip-sysctl, rp_filter
 _ASLEEP: Final = 10  # NMState
 _ACTIVATED: Final = 2  # NMActiveConnectionState
 _EXTERNAL: Final = 0x80  # NMActivationStateFlags
@@ -54,6 +59,7 @@ async def look() -> Facts:
         network_manager=manager,
         helper_installed=helper,
         seat_active=seat,
+        strict_filters=frozenset(_strict_filters()),
     )
 
 
@@ -221,6 +227,17 @@ async def _synchronized(system: Bus) -> bool | None:
         return None
     value = said.get("NTPSynchronized")
     return value if isinstance(value, bool) else None
+
+
+def _strict_filters() -> Iterator[str]:
+    """The stricter of an interface's own setting and the one for all counts."""
+    modes = {}
+    for file in IPV4_SETTINGS.glob("*/rp_filter"):
+        with suppress(OSError, ValueError):  # it may have gone with its interface
+            modes[file.parent.name] = int(file.read_text())
+    for name, mode in modes.items():
+        if name not in ("all", "default", "lo") and max(mode, modes.get("all", 0)) == _STRICT:
+            yield name
 
 
 def _user() -> str:

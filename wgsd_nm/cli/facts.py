@@ -79,6 +79,8 @@ class Facts:
     """All of it. A bus's problem is "" if it could be reached; then `network_manager` is None if that does not run.
 
     `helper_installed` and `seat_active` (our login session is the active one) are None where nobody can say.
+    `strict_filters` are the interfaces where the kernel drops an IPv4 packet to whose sender the best route is another
+    one (RFC 3704, rp_filter=1).
     """
 
     clock: ClockFacts
@@ -91,3 +93,4 @@ class Facts:
     network_manager: NetworkManagerFacts | None = None
     helper_installed: bool | None = None
     seat_active: bool | None = None
+    strict_filters: frozenset[str] = frozenset()

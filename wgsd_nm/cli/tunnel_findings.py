@@ -15,6 +15,8 @@ from wgsd_nm.cli.view import PeerView, TunnelView
 from wgsd_nm.core.model import ProfilePeer
 
 REGISTRY_SILENT = "registry-silent"
+EVERYTHING = 1
+"""Prefixes up to this length stand for "everything"."""
 UNDER_WAY = ("probing", "unknown")
 
 
@@ -28,6 +30,7 @@ def tunnel_findings(
     found = [
         _registry(tunnel, leading, others, facts),
         *_registry_peer(tunnel, leading, connection, profile),
+        *_filter(tunnel, leading, connection, facts),
         *_nat(tunnel, others),
         *(_peer(peer, connection) for peer in others),
     ]
@@ -92,6 +95,27 @@ def _leading(peer: PeerView, keepalive: int | None, connection: ConnectionFacts 
     if peer.state == "idle":
         return ok(step, peer.text)
     return problem(step, peer.text, advice.REGISTRY_PEER_SILENT)
+
+
+def _filter(
+    tunnel: TunnelView, leading: Sequence[PeerView], connection: ConnectionFacts | None, facts: Facts
+) -> Iterator[Finding]:
+    """Of the kernel's reverse path filter, where it may be what keeps the registry silent."""
+    manager = facts.network_manager
+    tunnels = {each.interface for each in manager.tunnels} if manager else set()
+    strict = sorted(facts.strict_filters - tunnels)
+    carries_everything = connection is not None and any(
+        prefix.version == 4 and prefix.prefixlen <= EVERYTHING
+        for peer in connection.peers
+        for prefix in peer.allowed_ips
+    )
+    suffers = tunnel.last_error or any(peer.state != "connected" for peer in leading)
+    if strict and carries_everything and suffers:
+        text = (
+            "This tunnel carries everything, and the kernel's reverse path filter is strict on "
+            f"{' and '.join(strict)}: answers beside the tunnel may be dropped, WireGuard's own among them."
+        )
+        yield problem("filter", text, advice.loosen(strict))
 
 
 def _nat(tunnel: TunnelView, others: Sequence[PeerView]) -> Iterator[Finding]:
