@@ -8,17 +8,21 @@ SUITE  ?= bookworm
 EVENTS ?= 200
 TIMED  := ./tools/timed
 
-# Scenarios by the machine that they share, in this order. What stands in LONG takes an hour, and "make test" leaves it out.
-PARTS  := helper lookup networkmanager registry wgsd wireguard world poke clock
-MOVES  := roaming
-WAYS   := registry_name full_tunnel
-LONG   := dual_stack doctor interference frugality portal hard_nats soak
-UNITS  := lookup_units registry_units units
-LONG_UNITS := seat suspend
-SCENARIOS = $(BIN)/python -m lab run --suite $(SUITE) $(1) -- python3 -m pytest -q -p no:cacheprovider --durations=10 \
-	$(patsubst %,tests/lab/$(2)test_%.py,$(3))
+# Scenarios by the machine that they share, in this order; two machines run at a time, those that take longest begin.
+MACHINES  := soak parts others nats systemd ways moves portal
+scenarios_soak    := soak
+scenarios_parts   := helper lookup networkmanager registry wgsd wireguard world poke clock
+scenarios_others  := interference frugality
+scenarios_nats    := hard_nats dual_stack
+scenarios_systemd := systemd/lookup_units systemd/registry_units systemd/units systemd/seat systemd/suspend
+scenarios_ways    := registry_name full_tunnel
+scenarios_moves   := roaming
+scenarios_portal  := portal doctor
+with_parts   := --wgsd
+with_systemd := --systemd
+test_file = $(subst ./,,tests/lab/$(dir $(1))test_$(notdir $(1)).py)
 
-.PHONY: help setup needs lab check unit contract integration lab-test lab-long test demo soak bench clean
+.PHONY: help setup needs lab check unit contract integration lab-test test demo soak bench clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,16 +59,14 @@ integration: setup  ## real processes on private buses
 	@$(TIMED) "integration tests" $(BIN)/python -m pytest -q tests/integration
 
 lab-test: lab  ## the scenarios, on a real kernel
-	@$(TIMED) "lab: the parts" $(call SCENARIOS,--wgsd --timeout 1500,,$(PARTS))
-	@$(TIMED) "lab: laptops that move" $(call SCENARIOS,--timeout 1500,,$(MOVES))
-	@$(TIMED) "lab: ways to the registry" $(call SCENARIOS,--timeout 1500,,$(WAYS))
-	@$(TIMED) "lab: under systemd" $(call SCENARIOS,--systemd --timeout 1200,systemd/,$(UNITS))
+	@echo "lab: two machines at a time, for three quarters of an hour; each tells its results when it has done"
+	@$(MAKE) --no-print-directory --keep-going --jobs=2 --output-sync=target $(MACHINES:%=machine-%)
 
-lab-long: lab  ## the scenarios that "make test" leaves out for their length
-	@$(TIMED) "lab: long scenarios" $(call SCENARIOS,--timeout 5400,,$(LONG))
-	@$(TIMED) "lab: long scenarios under systemd" $(call SCENARIOS,--systemd --timeout 1800,systemd/,$(LONG_UNITS))
+machine-%: lab
+	@$(TIMED) "lab: $*" $(BIN)/python -m lab run --suite $(SUITE) --timeout 2400 $(with_$*) -- \
+		python3 -m pytest -q -p no:cacheprovider --durations=10 $(foreach each,$(scenarios_$*),$(call test_file,$(each)))
 
-test: check integration lab-test  ## everything but lab-long, soak and bench
+test: check integration lab-test  ## everything but soak and bench
 	@$(TIMED) "demo" $(BIN)/python -m lab demo --suite $(SUITE)
 	@echo "everything passed"
 

@@ -9,16 +9,15 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 
-def listed(*names: str) -> list[str]:
-    """The words of these variables of the Makefile."""
+def variables(pattern: str) -> dict[str, list[str]]:
+    """The words of the Makefile's variables whose names match."""
     text = (ROOT / "Makefile").read_text()
-    return [word for name in names for word in re.findall(rf"^{name} *:= *(.*)$", text, re.MULTILINE)[0].split()]
-
-
-def scenarios(folder: str) -> list[str]:
-    return sorted(path.stem.removeprefix("test_") for path in (ROOT / folder).glob("test_*.py"))
+    return {name: words.split() for name, words in re.findall(rf"^({pattern}) *:= *(.*)$", text, re.MULTILINE)}
 
 
 def test_every_scenario_has_its_machine() -> None:
-    assert sorted(listed("PARTS", "MOVES", "WAYS", "LONG")) == scenarios("tests/lab")
-    assert sorted(listed("UNITS", "LONG_UNITS")) == scenarios("tests/lab/systemd")
+    machines = variables("scenarios_[a-z]+")
+    there = [path.relative_to(ROOT / "tests/lab") for path in (ROOT / "tests/lab").rglob("test_*.py")]
+    names = [str(path.with_name(path.stem.removeprefix("test_"))) for path in there]
+    assert sorted(name for scenarios in machines.values() for name in scenarios) == sorted(names)
+    assert sorted(machines) == sorted(f"scenarios_{name}" for name in variables("MACHINES")["MACHINES"])

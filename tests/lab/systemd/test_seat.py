@@ -99,6 +99,14 @@ def connect() -> None:
     command("wg", "set", "wg0", *peer)
 
 
+def disconnect() -> None:
+    """Whatever `connect` has made is gone: its network would be in the way of the next scenario's."""
+    for name in ("wg0", "lab0"):
+        command("nmcli", "connection", "delete", name)
+    command("ip", "link", "delete", "lab0")
+    command("ip", "netns", "delete", "net")
+
+
 def session_of(user: str) -> str:
     """The user's session at the seat."""
     sessions = json.loads(command("loginctl", "--output=json", "list-sessions"))
@@ -159,6 +167,8 @@ def questions() -> Iterator[Counter]:
             print(command("journalctl", "--output=short-precise", f"_SYSTEMD_USER_UNIT={UNIT}"))
             command("systemctl", "--user", f"--machine={USER}", "stop", UNIT)
             watching.terminate()
+            counter.stop()
+            disconnect()
 
 
 def wait_at_work(questions: Counter) -> None:
