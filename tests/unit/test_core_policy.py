@@ -384,6 +384,17 @@ def test_a_wanted_peer_without_keepalive_is_poked_when_it_is_set() -> None:
     assert orders == [(EndpointChange(BOB, HOME, OFFICE),), (EndpointChange(BOB, OFFICE, None),)]
 
 
+def test_a_peer_that_refresh_makes_wanted_is_poked_when_its_lookup_is_answered() -> None:
+    story = Story.settled(bob(keepalive=0), bob=HOME)
+    story.hear(RefreshRequested(1))
+    story.works()
+    before = len(story.done)
+    story.answers(bob=HOME)
+    story.works()
+    orders = [order.changes for order in of_kind(SetEndpoints, story.done[before:])]
+    assert orders == [(EndpointChange(BOB, HOME, None),)]
+
+
 # --- the registry's own peer -----------------------------------------------------------------------------------------
 
 

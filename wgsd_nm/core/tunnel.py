@@ -125,7 +125,12 @@ class TunnelTurn:
     def refresh(self) -> None:
         """A person wants to know of all peers, and that what was tried in vain is tried again."""
         peers = {
-            key: peer._replace(named_until=self._now + schedule.WANTED, tried=(), trial=None)
+            key: peer._replace(
+                named_until=self._now + schedule.WANTED,
+                poke_due=peer.poke_due or not peer.wanted(self._now),
+                tried=(),
+                trial=None,
+            )
             for key, peer in self.watch.peers.items()
         }
         self._update(peers=peers)
