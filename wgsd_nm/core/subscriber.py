@@ -1,0 +1,386 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The agent's end of one push session with a registry (RFC 8490, RFC 8765): messages in, messages and answers out.
+
+It knows neither sockets nor the clock. A session begins with a Keepalive; if that is answered, there is one
+subscription for each peer, to all records of its name. What is pushed becomes what a lookup would have said. Whatever
+the session says, a change of the network is a reason to ask by UDP at once.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv6Address
+from math import inf
+from typing import Final
+
+from wgsd_nm.core import dnsname, dnssd, dso, push
+from wgsd_nm.core.dso import Keepalive, Message, ProtocolError, RetryDelay
+from wgsd_nm.core.errors import BadAnswer, InvalidValue, LookupFailed, NoEndpoint, NoSuchPeer
+from wgsd_nm.core.model import Advertisement, IPAddress, PublicKey
+from wgsd_nm.core.push import ANY, IN, Add, Change, Remove, RemoveAll, Subscribe, Unsubscribe
+
+WISH: Final = Keepalive(inactivity=dso.DEFAULT_TIMEOUT, interval=60_000)
+"""The timeouts that we ask for. The registry decides."""
+FIRST_ANSWER: Final = 30.0
+"""Seconds for a server to show that it knows of sessions (RFC 8490 section 5.1.1)."""
+ANSWER: Final = 10.0
+"""Seconds for any later answer: three retransmissions of TCP. Then the session is dead."""
+MAX_RECORDS: Final = 64
+"""Of one peer."""
+
+_A, _TXT, _AAAA, _SRV = 1, 16, 28, 33
+_READ: Final = frozenset((_A, _TXT, _AAAA, _SRV))
+_ROOT: Final = b"\0"
+_NEVER_RESPONSES: Final = frozenset((push.PUSH, push.UNSUBSCRIBE, push.RECONFIRM))
+
+Answer = Advertisement | LookupFailed
+
+
+class Why(StrEnum):
+    """Why a connection is to be closed."""
+
+    NO_PUSH = "no-push"
+    """The server has no push."""
+    DISMISSED = "dismissed"
+    """The server told us to leave, and to come back after the delay."""
+    IDLE = "idle"
+    """There is nothing to follow."""
+    DEAD = "dead"
+    """No answer came in time, not even the first: abort it."""
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The connection is to be closed. `delay` is in seconds, before the next one."""
+
+    why: Why
+    delay: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What follows from a message, or from the time: what to send, in order, what is known of peers now, and the end.
+
+    `ask` are peers whose records changed and lead to other names: a lookup has to find out.
+    """
+
+    send: tuple[bytes, ...] = ()
+    answers: tuple[tuple[PublicKey, Answer], ...] = ()
+    ask: tuple[PublicKey, ...] = ()
+    end: End | None = None
+
+
+@dataclass(slots=True)
+class _Peer:
+    """One whose name is to be followed, by the subscription of this id, 0 for none; its records and their TTL."""
+
+    key: PublicKey
+    identifier: int = 0
+    confirmed: bool = False
+    records: dict[tuple[int, bytes], int] = field(default_factory=dict)
+
+
+class Subscriber:
+    """One connection's session. Whatever raises ProtocolError wants the connection aborted (a TCP reset).
+
+    Time is an argument, in seconds of any clock that never goes back.
+    """
+
+    def __init__(self, zone: bytes) -> None:
+        """`zone` is the zone's name in lower case, as on the wire."""
+        self._zone = zone
+        self._peers: dict[bytes, _Peer] = {}
+        self._subscribed: dict[int, bytes] = {}
+        self._cancelled: set[int] = set()
+        self._asked: dict[int, tuple[float, tuple[bytes, ...]]] = {}
+        self._timeouts = Keepalive(dso.DEFAULT_TIMEOUT, dso.DEFAULT_TIMEOUT)
+        self._last = self._active = -inf
+        self._hold = -inf
+        self._identifier = 0
+        self.established = False
+
+    @property
+    def following(self) -> frozenset[PublicKey]:
+        """The peers whose changes are pushed."""
+        return frozenset(peer.key for peer in self._peers.values() if peer.confirmed)
+
+    @property
+    def deadline(self) -> float:
+        """When `tick` is to be called, if nothing was said before."""
+        answer = FIRST_ANSWER if not self.established else ANSWER
+        times = [at + answer for at, _ in self._asked.values()]
+        if self.established:
+            times.append(self._last + dso.seconds(self._timeouts.interval))
+            if not self._subscribed:
+                times.append(self._active + dso.seconds(self._timeouts.inactivity))
+            if len(self._subscribed) < len(self._peers):
+                times.append(self._hold)
+        return min(times, default=inf)
+
+    def begin(self, now: float) -> Heard:
+        """The connection is there."""
+        self._active = now
+        return Heard(send=(self._keepalive(now),))
+
+    def want(self, keys: Iterable[PublicKey], now: float) -> Heard:
+        """Follow these peers, and no others."""
+        wanted = {dnssd.instance_wire(key, self._zone): key for key in keys}
+        leave = []
+        for name in self._peers.keys() - wanted.keys():
+            identifier = self._peers.pop(name).identifier
+            if identifier:
+                del self._subscribed[identifier]
+                self._cancelled.add(identifier)
+                leave.append(dso.unidirectional(Unsubscribe(identifier).tlv()).encode())
+        for name, key in wanted.items():
+            if name not in self._peers:
+                self._peers[name] = _Peer(key)
+        if leave:
+            self._last = self._active = now
+        return Heard(send=(*leave, *self._subscriptions(now)))
+
+    def ping(self, now: float) -> Heard:
+        """Find out now whether the session is alive, unless that is under way."""
+        return Heard() if self._asked else Heard(send=(self._keepalive(now),))
+
+    def tick(self, now: float) -> Heard:
+        """Time has passed."""
+        answer = FIRST_ANSWER if not self.established else ANSWER
+        if any(at + answer <= now for at, _ in self._asked.values()):
+            return Heard(end=End(Why.DEAD))
+        if not self.established:
+            return Heard()
+        send = tuple(self._subscriptions(now))
+        if not self._subscribed and self._active + dso.seconds(self._timeouts.inactivity) <= now:
+            return Heard(end=End(Why.IDLE))
+        if not self._asked and self._last + dso.seconds(self._timeouts.interval) <= now:
+            send += (self._keepalive(now),)
+        return Heard(send=send)
+
+    def received(self, octets: bytes, now: float) -> Heard:
+        """Take a message of the server's. Raises ProtocolError."""
+        if not self.established:
+            return self._first(octets, now)
+        self._last = now
+        try:
+            message = dso.parse(octets)
+        except ProtocolError as error:
+            if error.rcode is None:
+                raise
+            return Heard(send=(dso.response(dso.identifier_of(octets), error.rcode).encode(),))
+        if message.is_response:
+            return self._answered(message, now)
+        if message.identifier:
+            return _requested(message)
+        return self._told(message, octets, now)
+
+    def _first(self, octets: bytes, now: float) -> Heard:
+        """The answer to the first Keepalive. A server that knows of no sessions may say anything (section 5.1.1)."""
+        try:
+            message = dso.parse(octets)
+            if message.is_response and message.identifier in self._asked and message.rcode == dso.NOERROR:
+                self._take(_timeouts(message))
+                del self._asked[message.identifier]
+                self.established = True
+                self._last = now
+                return Heard(send=tuple(self._subscriptions(now)))
+        except ProtocolError:
+            pass
+        return Heard(end=End(Why.NO_PUSH))
+
+    def _answered(self, message: Message, now: float) -> Heard:
+        identifier, tlvs = message.identifier, message.tlvs
+        if tlvs and tlvs[0].type in _NEVER_RESPONSES:
+            raise ProtocolError(f"a server sent a response of the DSO type {tlvs[0].type:#x}, which is never one")
+        if identifier in self._asked:
+            if message.rcode != dso.NOERROR:
+                raise ProtocolError(f"a server answered a Keepalive with RCODE {message.rcode}: expected {dso.NOERROR}")
+            self._take(_timeouts(message))
+            _, names = self._asked.pop(identifier)
+            return self._read(names, if_absent=True)
+        self._active = now
+        if identifier in self._subscribed:
+            peer = self._peers[self._subscribed[identifier]]
+            if message.rcode == dso.NOERROR:
+                peer.confirmed = True
+                return Heard()
+            return self._refused(peer, message, now)
+        if identifier in self._cancelled:  # its answer was on its way
+            return Heard()
+        raise ProtocolError(f"a server answered the DSO request {identifier}, which it was not sent")
+
+    def _refused(self, peer: _Peer, message: Message, now: float) -> Heard:
+        """A subscription was refused, or ended by the server (section 5.6). None is tried before the delay is over."""
+        del self._subscribed[peer.identifier]
+        peer.identifier, peer.confirmed = 0, False
+        peer.records.clear()
+        tlv = message.find(dso.RETRY_DELAY)
+        delay = push.DELAYS.get(message.rcode, push.DELAY) if tlv is None else RetryDelay.read(tlv).delay / 1000
+        if message.rcode in (dso.NOTIMP, dso.DSOTYPENI):
+            return Heard(end=End(Why.NO_PUSH, delay))
+        self._hold = max(self._hold, now + delay)
+        return Heard()
+
+    def _told(self, message: Message, octets: bytes, now: float) -> Heard:
+        """A unidirectional message."""
+        primary = message.primary
+        match primary.type:
+            case dso.KEEPALIVE:
+                self._take(Keepalive.read(primary))
+                return Heard()
+            case dso.RETRY_DELAY:
+                return Heard(end=End(Why.DISMISSED, RetryDelay.read(primary).delay / 1000))
+            case push.PUSH:
+                self._active = now
+                names = [self._apply(change) for change in push.parse_push(octets)]
+                return self._read(dict.fromkeys(name for name in names if name))
+        raise ProtocolError(f"a server sent a unidirectional message of the DSO type {primary.type:#x}")
+
+    def _apply(self, change: Change) -> bytes | None:
+        """The name, in lower case, if its records are others now (RFC 8765 section 6.3.1)."""
+        name = change.name.lower()
+        peer = self._peers.get(name)
+        if peer is None or not peer.identifier:
+            return None
+        records = peer.records
+        match change:
+            case RemoveAll(rdtype=rdtype, rdclass=rdclass):
+                everything = rdclass == ANY or rdtype == ANY
+                gone = [record for record in records if everything or record[0] == rdtype]
+                if rdclass not in (IN, ANY) or not gone:
+                    return None
+                for record in gone:
+                    del records[record]
+            case Remove(rdtype=rdtype, rdclass=rdclass, rdata=rdata):
+                if rdclass != IN or records.pop((rdtype, _canonical(rdtype, rdata)), None) is None:
+                    return None
+            case Add(rdtype=rdtype, rdclass=rdclass, ttl=ttl, rdata=rdata):
+                record = rdtype, _canonical(rdtype, rdata)
+                if rdclass != IN or rdtype not in _READ or records.get(record) == ttl:
+                    return None
+                if record not in records and len(records) >= MAX_RECORDS:
+                    return None
+                records[record] = ttl
+        return name
+
+    def _read(self, names: Iterable[bytes], *, if_absent: bool = False) -> Heard:
+        """What is known now of these names; or only of those of which nothing was pushed."""
+        answers, ask = [], []
+        for name in names:
+            peer = self._peers.get(name)
+            if peer is None or (if_absent and (peer.records or not peer.confirmed)):
+                continue
+            answer = reading(peer.key, name, peer.records)
+            if answer is None:
+                ask.append(peer.key)
+            else:
+                answers.append((peer.key, answer))
+        return Heard(answers=tuple(answers), ask=tuple(ask))
+
+    def _subscriptions(self, now: float) -> Iterator[bytes]:
+        """Requests for the peers that are not followed, and a Keepalive: when that is answered, all is known of them.
+
+        A server acts on messages in order (RFC 8490 section 6.1), and only records that are there are pushed.
+        """
+        if not self.established or now < self._hold:
+            return
+        names = [name for name, peer in self._peers.items() if not peer.identifier]
+        for name in names:
+            identifier = self._peers[name].identifier = self._next()
+            self._subscribed[identifier] = name
+            yield dso.request(identifier, Subscribe(name, ANY).tlv()).encode()
+        if names:
+            self._active = now
+            yield self._keepalive(now, tuple(names))
+
+    def _keepalive(self, now: float, names: tuple[bytes, ...] = ()) -> bytes:
+        identifier = self._next()
+        self._asked[identifier] = now, names
+        self._last = now
+        return dso.request(identifier, WISH.tlv()).encode()
+
+    def _next(self) -> int:
+        """An id that is not in use, and was not lately."""
+        while True:
+            self._identifier = self._identifier % 0xFFFF + 1
+            if self._identifier not in self._subscribed and self._identifier not in self._asked:
+                self._cancelled.discard(self._identifier)
+                return self._identifier
+
+    def _take(self, timeouts: Keepalive) -> None:
+        if timeouts.interval < dso.LEAST_INTERVAL:
+            raise ProtocolError(
+                f"a server wants a Keepalive every {timeouts.interval} ms: expected {dso.LEAST_INTERVAL} at the least"
+            )
+        self._timeouts = timeouts
+
+
+def reading(key: PublicKey, name: bytes, records: dict[tuple[int, bytes], int]) -> Answer | None:
+    """What the records of a peer's name, by type and data, say of it, as the answer to a lookup would.
+
+    None where they lead to hosts whose addresses are not among them.
+    """
+    if not records:
+        return NoSuchPeer(f"the registry does not know the peer {key}")
+    try:
+        services = sorted(_service(data) for rdtype, data in records if rdtype == _SRV)
+        services = [service for service in services if service[2] != _ROOT]
+        if not services:
+            return NoEndpoint(f"the registry has no endpoint for the peer {key}")
+        addresses = [_address(rdtype, data) for rdtype, data in records if rdtype in (_A, _AAAA)]
+        texts = [_strings(data) for rdtype, data in records if rdtype == _TXT]
+        if not addresses or any(target != name for _, _, target, _ in services):
+            return None
+        candidates = [(address, port) for _, _, _, port in services for address in addresses]
+        return dnssd.advertised(key, candidates, texts, min(records.values()))
+    except BadAnswer as error:
+        return error
+    except (InvalidValue, ValueError, struct.error, IndexError):
+        return BadAnswer(f"the registry pushed malformed records for the peer {key}")
+
+
+def _service(data: bytes) -> tuple[int, int, bytes, int]:
+    """Priority, weight (the heaviest first), target and port of an SRV record (RFC 2782). Raises what is malformed."""
+    priority, weight, port = struct.unpack_from("!HHH", data)
+    if dnsname.plain_end(data, 6) != len(data):
+        raise ValueError
+    return priority, -weight, data[6:], port
+
+
+def _address(rdtype: int, data: bytes) -> IPAddress:
+    return IPv4Address(data) if rdtype == _A else IPv6Address(data)
+
+
+def _strings(data: bytes) -> list[bytes]:
+    """The character-strings of a TXT record (RFC 1035 section 3.3.14). Raises ValueError."""
+    strings, at = [], 0
+    while at < len(data):
+        start, at = at + 1, at + 1 + data[at]
+        strings.append(data[start:at])
+    if at != len(data) or not strings:
+        raise ValueError
+    return strings
+
+
+def _canonical(rdtype: int, rdata: bytes) -> bytes:
+    """Data that compare as the records do: an SRV record's target in lower case."""
+    return rdata[:6] + rdata[6:].lower() if rdtype == _SRV else rdata
+
+
+def _timeouts(message: Message) -> Keepalive:
+    """Those of a response to a Keepalive, which has exactly one such TLV, the first (RFC 8490 section 7.1)."""
+    if [tlv.type for tlv in message.tlvs if tlv.type == dso.KEEPALIVE] != [dso.KEEPALIVE]:
+        raise ProtocolError("a server answered a Keepalive without one Keepalive TLV")
+    return Keepalive.read(message.tlvs[0])
+
+
+def _requested(message: Message) -> Heard:
+    """The answer to a request of the server's: there is none that we know (RFC 8490 section 5.4.5)."""
+    dso_type = message.primary.type
+    if dso_type in (dso.KEEPALIVE, dso.RETRY_DELAY, push.SUBSCRIBE, *_NEVER_RESPONSES):
+        raise ProtocolError(f"a server made a request of the DSO type {dso_type:#x}")
+    rcode = dso.FORMERR if dso_type == dso.PADDING else dso.DSOTYPENI
+    return Heard(send=(dso.response(message.identifier, rcode).encode(),))
