@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A few hostile messages to both ends of a push session, of which tests/integration sends many; and that wrong is seen."""
+"""A few hostile messages to both ends of a push session, of which tests/integration sends many."""
 
 from __future__ import annotations
 

@@ -117,12 +117,22 @@ class TestSubscriptions:
     def test_of_the_type_that_is_wanted(self) -> None:
         hub: Subscriptions[Somebody] = Subscriptions(Table(alice=(ONE, TEXT)))
         assert told(hub.add(Somebody(), ALICE, TXT)[1]) == [Add(ALICE, TXT, IN, 5, b"\1x")]
-        assert hub.add(Somebody(), ALICE, SRV)[1] == []
+        assert list(hub.add(Somebody(), ALICE, SRV)[1]) == []
+
+    def test_who_comes_later_is_told_what_is_there_by_then(self) -> None:
+        table = Table(alice=(ONE,))
+        hub = Subscriptions[Somebody](table)
+        first, again = (hub.add(Somebody(), ALICE, ANY)[1] for _ in range(2))
+        assert first is again
+        table.held[ALICE] = (TWO,)
+        assert told(hub.add(Somebody(), ALICE, ANY)[1]) == [Add(ALICE, A, IN, 0, ONE.rdata)]  # the change comes next
+        assert len(list(hub.update())) == 3
+        assert told(hub.add(Somebody(), ALICE, ANY)[1]) == [Add(ALICE, A, IN, 0, TWO.rdata)]
 
     def test_a_name_that_is_not_there_may_come(self) -> None:
         table, somebody = Table(), Somebody()
         hub = Subscriptions[Somebody](table)
-        assert hub.add(somebody, ALICE, ANY)[1] == []
+        assert list(hub.add(somebody, ALICE, ANY)[1]) == []
         table.held[ALICE] = (ONE,)
         ((who, messages),) = hub.update([ALICE])
         assert who is somebody

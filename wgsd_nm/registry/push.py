@@ -7,7 +7,7 @@ Time is an argument, in seconds of any clock that never goes back.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from math import inf
 
@@ -112,7 +112,7 @@ class Session:
     def _answer(self, message: Message, permits: Permits) -> list[bytes]:
         """A request's response, and what follows it."""
         identifier, primary = message.identifier, message.primary
-        pushes: list[bytes] = []
+        pushes: Sequence[bytes] = ()
         match primary.type:
             case dso.KEEPALIVE:
                 Keepalive.read(primary)
@@ -131,13 +131,13 @@ class Session:
             answer = replace(answer, tlvs=(*answer.tlvs, dso.padding()))
         return [answer.encode(), *pushes]
 
-    def _subscribe(self, identifier: int, tlv: Tlv, permits: Permits) -> tuple[Message, list[bytes]]:
+    def _subscribe(self, identifier: int, tlv: Tlv, permits: Permits) -> tuple[Message, Sequence[bytes]]:
         try:
             asked = Subscribe.read(tlv)
         except ProtocolError as error:
             if error.rcode is None:
                 raise
-            return _refusal(identifier, error.rcode), []
+            return _refusal(identifier, error.rcode), ()
         name, rdtype = asked.name.lower(), asked.rdtype
         if asked.rdclass not in (IN, ANY):
             return _refusal(identifier, dso.NOTIMP), []  # RFC 8765 section 3
@@ -147,7 +147,7 @@ class Session:
                 raise ProtocolError("a client subscribed twice to the same")
             rcode = dso.REFUSED if len(self) >= MAX_OF_SESSION else self._subscriptions.room(self)
         if rcode != dso.NOERROR:
-            return _refusal(identifier, rcode), []
+            return _refusal(identifier, rcode), ()
         self.established = True
         name, pushes = self._subscriptions.add(self, name, rdtype)
         self._questions[identifier] = Subscribe(name, rdtype, asked.rdclass)

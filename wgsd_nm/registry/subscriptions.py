@@ -52,11 +52,15 @@ S = TypeVar("S", bound=Subscriber)
 
 @dataclass(slots=True)
 class _Watched(Generic[S]):
-    """A name: its records as they were last told, and who wants which types (twice: of class IN and of all classes)."""
+    """A name: its records as they were last told, and who wants which types (twice: of class IN and of all classes).
+
+    `first` are the PUSH messages, by type, that tell a new subscriber of these records.
+    """
 
     name: bytes
     records: tuple[Record, ...]
     subscribers: dict[S, tuple[int, ...]] = field(default_factory=dict)
+    first: dict[int, Sequence[bytes]] = field(default_factory=dict)
 
 
 class Subscriptions(Generic[S]):
@@ -88,7 +92,7 @@ class Subscriptions(Generic[S]):
         watched = self._watched.get(name)
         return watched is not None and rdtype in watched.subscribers.get(subscriber, ())
 
-    def add(self, subscriber: S, name: bytes, rdtype: int) -> tuple[bytes, list[bytes]]:
+    def add(self, subscriber: S, name: bytes, rdtype: int) -> tuple[bytes, Sequence[bytes]]:
         """Begin a subscription to a name in lower case. The name, and the PUSH messages of what is there now.
 
         All who subscribe to a name get the same object, which is worth keeping instead of their own.
@@ -100,7 +104,9 @@ class Subscriptions(Generic[S]):
         watched.subscribers[subscriber] = self._same((*types, rdtype))
         self._of_client[subscriber.client] += 1
         self._count += 1
-        return watched.name, push.encode_pushes(changes(name, (), watched.records, (rdtype,)))
+        if rdtype not in watched.first:
+            watched.first[rdtype] = push.encode_pushes(changes(name, (), watched.records, (rdtype,)))
+        return watched.name, watched.first[rdtype]
 
     def drop(self, subscriber: S, name: bytes, rdtype: int) -> None:
         """End a subscription that there is."""
@@ -135,6 +141,7 @@ class Subscriptions(Generic[S]):
             before, watched.records = watched.records, self._render(name)
             if before == watched.records:
                 continue
+            watched.first.clear()
             by_types: dict[tuple[int, ...], tuple[Change, ...]] = {}
             for subscriber, types in watched.subscribers.items():
                 if types not in by_types:
