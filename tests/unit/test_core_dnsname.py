@@ -87,6 +87,11 @@ def test_what_is_no_name(octets: bytes) -> None:
         plain_end(octets, 0)
 
 
+def test_pointers_do_not_lead_in_a_circle() -> None:
+    with pytest.raises(InvalidValue, match="earlier place than 12"):
+        read(bytes(HEADER) + b"\xc0\x0e\xc0\x0c\xc0\x0c", 16, 18)
+
+
 def test_the_longest_name() -> None:
     name = (b"\x3f" + bytes(63)) * 3 + b"\x3d" + bytes(61) + b"\0"
     assert len(name) == 255

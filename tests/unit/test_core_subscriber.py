@@ -335,6 +335,7 @@ class TestWant:
             behind = server.heard()[-1]
             server.say(dso.response(behind.identifier, dso.NOERROR, GRANTED.tlv()))
         assert used == set(range(1, 0x10000))
+        fatal(server, dso.response(behind.identifier, dso.NOERROR, GRANTED.tlv()))  # answered already
 
 
 class TestRefusal:
@@ -379,10 +380,13 @@ class TestRefusal:
         server.say(dso.response(2, dso.NOTAUTH, RetryDelay(1_000).tlv()))
         assert server.session.following == frozenset()
         server.told()
-        server.say(pushed(rrs(7)[0]))
+        server.say(pushed(*rrs(7)))
         assert server.told() == []
         server.tick(1.0)
-        assert Subscribe.read(server.heard()[0].primary).name == ALICE_NAME
+        assert Subscribe.read(server.said[0].primary).name == ALICE_NAME
+        server.grant()
+        server.say(pushed(*rrs(4, "198.51.100.7")))
+        assert endpoint_of(server.told()[-1][1]) == "198.51.100.7:4"  # and nothing of what was before
 
     def test_a_subscribe_tlv_in_the_response_is_ignored(self) -> None:
         server = Server(ALICE)

@@ -293,7 +293,6 @@ class Subscriber:
             self._subscribed[identifier] = name
             yield dso.request(identifier, Subscribe(name, ANY).tlv()).encode()
         if names:
-            self._active = now
             yield self._keepalive(now, tuple(names))
 
     def _keepalive(self, now: float, names: tuple[bytes, ...] = ()) -> bytes:
