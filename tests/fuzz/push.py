@@ -205,7 +205,7 @@ class Run:
                 self.messages += 1
                 self._judge_answers(octets, session.receive(octets, _permits, now))
                 _require(session.deadline > now, "a session that was just heard is overdue")
-                _require(len(self._hub) == len(session), "the count of subscriptions is wrong")
+                _require(len(self._hub) == session.count, "the count of subscriptions is wrong")
         except ProtocolError as error:
             _require(error.rcode is None, "an error that has an answer was raised")
             return "aborted by the registry"

@@ -643,7 +643,7 @@ class BothEnds(RuleBasedStateMachine):
 
     @invariant()
     def the_count_is_true(self) -> None:
-        assert len(self.registry.hub) == len(self.session) <= len(PEOPLE)
+        assert len(self.registry.hub) == self.session.count <= len(PEOPLE)
 
 
 TestBothEnds = BothEnds.TestCase

@@ -103,7 +103,7 @@ class TestSubscribe:
         answer, told = client.say(subscription(2))
         assert dso.parse(answer) == dso.response(2, dso.NOERROR)
         assert parse_push(told) == (Add(ALICE, A, IN, 0, ADDRESS.rdata),)
-        assert len(client.session) == len(client.hub) == 1
+        assert client.session.count == len(client.hub) == 1
 
     def test_it_establishes_a_session(self, fresh: Client) -> None:
         fresh.subscribe(2)
@@ -127,7 +127,7 @@ class TestSubscribe:
     def test_refused(self, fresh: Client, name: bytes, rdclass: int, rcode: int, delay: int) -> None:
         assert fresh.subscribe(2, name, ANY, rdclass) == [dso.response(2, rcode, RetryDelay(delay).tlv())]
         assert not fresh.session.established
-        assert len(fresh.hub) == len(fresh.session) == 0
+        assert len(fresh.hub) == fresh.session.count == 0
 
     def test_no_content_for_now(self, client: Client) -> None:
         client.permits = lambda _: dso.SERVFAIL
@@ -163,7 +163,7 @@ class TestSubscribe:
         monkeypatch.setattr(registry_push, "MAX_OF_SESSION", 9)
         monkeypatch.setattr(subscriptions, "MAX_SUBSCRIPTIONS", 1)
         assert client.subscribe(3, BOB)[0].rcode == dso.SERVFAIL
-        assert len(client.session) == 1
+        assert client.session.count == 1
 
     def test_padding_is_answered_with_padding(self, client: Client) -> None:
         answer, _ = client.say(dso.request(2, Subscribe(ALICE, ANY).tlv(), dso.padding()))
@@ -177,13 +177,13 @@ class TestUnsubscribe:
     def test_it_ends_the_subscription(self, client: Client) -> None:
         client.subscribe(2)
         assert client.say(dso.unidirectional(Unsubscribe(2).tlv())) == []
-        assert len(client.hub) == len(client.session) == 0
+        assert len(client.hub) == client.session.count == 0
         assert client.subscribe(2)[0].rcode == dso.NOERROR
 
     def test_of_what_there_is_not_it_is_ignored(self, client: Client) -> None:
         client.subscribe(2)
         assert client.say(dso.unidirectional(Unsubscribe(3).tlv())) == []
-        assert len(client.session) == 1
+        assert client.session.count == 1
 
     def test_it_is_no_request(self, client: Client) -> None:
         fatal(client, dso.request(3, Unsubscribe(2).tlv()))
@@ -338,7 +338,7 @@ def test_whatever_is_said_is_answered_once_or_fatal(said: list[bytes]) -> None:
     """And the count of subscriptions is true."""
     client = Client()
     for octets in said:
-        before = len(client.session)
+        before = client.session.count
         try:
             sent = [dso.parse(message) for message in client.say(octets)]
         except ProtocolError:
@@ -351,8 +351,8 @@ def test_whatever_is_said_is_answered_once_or_fatal(said: list[bytes]) -> None:
             assert sent == []
         assert all(later.primary.type == push.PUSH and not later.identifier for later in sent[1:])
         accepted = bool(sent) and sent[0].rcode == dso.NOERROR and not sent[0].find(dso.KEEPALIVE)
-        assert len(client.session) - before <= accepted
-        assert len(client.hub) == len(client.session)
+        assert client.session.count - before <= accepted
+        assert len(client.hub) == client.session.count
     client.session.end()
     assert len(client.hub) == 0
     assert list(client.hub.names) == []

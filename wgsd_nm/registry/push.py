@@ -46,7 +46,8 @@ class Session:
         self._heard = self._active = now
         self._closing: float | None = None
 
-    def __len__(self) -> int:
+    @property
+    def count(self) -> int:
         """How many subscriptions it has."""
         return len(self._questions)
 
@@ -86,7 +87,10 @@ class Session:
         return self._answer(message, permits)
 
     def review(self, permits: Permits) -> list[bytes]:
-        """End the subscriptions that are not permitted any more. What to send (RFC 8490 section 5.6)."""
+        """End the subscriptions that are not permitted any more. What to send (RFC 8490 section 5.6).
+
+        Here SERVFAIL ends them, too: content that is missing for a while is no reason to call this.
+        """
         sent = []
         for identifier, question in tuple(self._questions.items()):
             rcode = permits(question.name)
@@ -140,12 +144,12 @@ class Session:
             return _refusal(identifier, error.rcode), ()
         name, rdtype = asked.name.lower(), asked.rdtype
         if asked.rdclass not in (IN, ANY):
-            return _refusal(identifier, dso.NOTIMP), []  # RFC 8765 section 3
+            return _refusal(identifier, dso.NOTIMP), ()  # RFC 8765 section 3
         rcode = permits(name)
         if rcode == dso.NOERROR:
             if self._has(Subscribe(name, rdtype, asked.rdclass)):
                 raise ProtocolError("a client subscribed twice to the same")
-            rcode = dso.REFUSED if len(self) >= MAX_OF_SESSION else self._subscriptions.room(self)
+            rcode = dso.REFUSED if self.count >= MAX_OF_SESSION else self._subscriptions.room(self)
         if rcode != dso.NOERROR:
             return _refusal(identifier, rcode), ()
         self.established = True
