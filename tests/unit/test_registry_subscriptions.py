@@ -3,19 +3,28 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Collection, Hashable, Iterable
 from dataclasses import dataclass
 
+import dns.name
+import dns.rdata
 import pytest
+from dns.rdataclass import IN as CLASS_IN
+from dns.rdatatype import RdataType
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wgsd_nm.core import dso
+from tests.unit import registry_objects as objects
+from tests.unit.registry_objects import zone_of
+from wgsd_nm.core import dnssd, dso
 from wgsd_nm.core.push import ANY, IN, MAX_PUSH, Add, Change, Remove, RemoveAll, parse_push
 from wgsd_nm.registry import subscriptions
+from wgsd_nm.registry.query import skip_name
 from wgsd_nm.registry.subscriptions import Record, Subscriptions, changes
+from wgsd_nm.registry.zone import Zone
 
-A, TXT, AAAA, SRV = 1, 16, 28, 33
+A, PTR, TXT, AAAA, SRV = 1, 12, 16, 28, 33
 ALICE, BOB = b"\5alice\2wg\0", b"\3bob\2wg\0"
 ONE, TWO, THREE = (Record(A, 0, bytes((192, 0, 2, last))) for last in (1, 2, 3))
 SIX = Record(AAAA, 0, bytes(16))
@@ -295,3 +304,62 @@ class TestSubscriptions:
         for name in hub.names:
             wanted = [record for record in table.held[name] if ANY in types or record.rdtype in types]
             assert known[name] == {(record.rdtype, record.rdata): record.ttl for record in wanted}
+
+
+class Published:
+    """A zone's records, as a transfer tells them: what `Contents` asks for."""
+
+    def __init__(self, zone: Zone) -> None:
+        self.held: dict[bytes, dict[tuple[int, bytes], Record]] = {}
+        for record in zone.transfer():
+            end = skip_name(record, 0)
+            rdtype, _, ttl, length = struct.unpack_from("!HHIH", record, end)
+            data = record[end + 10 :]
+            assert len(data) == length
+            self.held.setdefault(record[:end], {})[rdtype, data] = Record(rdtype, ttl, data)
+
+    def records(self, name: bytes) -> Iterable[Record]:
+        return self.held.get(name, {}).values()
+
+
+def shown(messages: Iterable[bytes]) -> set[str]:
+    """Changes as dnspython reads their names and data."""
+    found = set()
+    for change in told(messages):
+        owner = dns.name.from_wire(change.name, 0)[0]
+        what = type(change).__name__
+        data = b"" if isinstance(change, RemoveAll) else change.rdata
+        rdtype = RdataType.make(change.rdtype)
+        text = dns.rdata.from_wire(CLASS_IN, rdtype, data, 0, len(data)).to_text() if data else ""
+        found.add(f"{what} {owner} {RdataType.to_text(rdtype)} {text}".rstrip())
+    return found
+
+
+def test_a_zones_records() -> None:
+    zone = zone_of(objects.ALICE, objects.BOB)
+    hub, somebody = Subscriptions[Somebody](Published(zone)), Somebody()
+    alice, bob = (f"{objects.label(name)}._wireguard._udp.wg.example.com." for name in ("alice", "bob"))
+    name = dnssd.instance_wire(objects.key("alice"), zone.apex)
+    assert shown(hub.add(somebody, name, ANY)[1]) == {
+        f"Add {alice} SRV 0 0 51820 {alice}",
+        f"Add {alice} A 192.0.2.1",
+        f'Add {alice} TXT "txtvers=1" "pub={objects.key("alice")}" "allowed=10.0.0.1/32,fd00::1/128"',
+    }
+    service = "_wireguard._udp.wg.example.com."
+    assert shown(hub.add(somebody, zone.service, PTR)[1]) == {f"Add {service} PTR {alice}", f"Add {service} PTR {bob}"}
+    hub.use(Published(zone_of(objects.peer("alice", "[2001:db8::7]:51820", "10.0.0.1/32", "fd00::1/128"))))
+    ((_, messages),) = hub.update()
+    assert shown(messages) == {
+        f"RemoveAll {alice} A",
+        f"Add {alice} AAAA 2001:db8::7",
+        f"Remove {service} PTR {bob}",
+    }
+
+
+def test_a_thousand_peers_are_browsed_in_messages_that_are_full() -> None:
+    zone = zone_of(*objects.many(1000))
+    hub = Subscriptions[Somebody](Published(zone))
+    _, messages = hub.add(Somebody(), zone.service, PTR)
+    assert len(told(messages)) == 1000
+    assert len(messages) == 5
+    assert all(MAX_PUSH - 100 < len(message) <= MAX_PUSH for message in messages[:-1])

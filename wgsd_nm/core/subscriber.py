@@ -329,7 +329,11 @@ def reading(key: PublicKey, name: bytes, records: dict[tuple[int, bytes], int]) 
         services = [service for service in services if service[2] != _ROOT]
         if not services:
             return NoEndpoint(f"the registry has no endpoint for the peer {key}")
-        addresses = [_address(rdtype, data) for rdtype, data in records if rdtype in (_A, _AAAA)]
+        families: dict[int, list[IPAddress]] = {}
+        for rdtype, data in records:
+            if rdtype in (_A, _AAAA):
+                families.setdefault(rdtype, []).append(_address(rdtype, data))
+        addresses = [address for family in families.values() for address in family]
         texts = [_strings(data) for rdtype, data in records if rdtype == _TXT]
         if not addresses or any(target != name for _, _, target, _ in services):
             return None
