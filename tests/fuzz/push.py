@@ -19,7 +19,8 @@ from wgsd_nm.core import dnssd, dso, push
 from wgsd_nm.core.dso import Keepalive, ProtocolError, RetryDelay, Tlv
 from wgsd_nm.core.model import Advertisement, PublicKey
 from wgsd_nm.core.push import ANY, IN, Add, Change, Reconfirm, Remove, RemoveAll, Subscribe, Unsubscribe
-from wgsd_nm.core.subscriber import Answer, Heard, Subscriber
+from wgsd_nm.core.pushed import Answer
+from wgsd_nm.core.subscriber import Heard, Subscriber
 from wgsd_nm.registry.push import Session
 from wgsd_nm.registry.subscriptions import Record, Subscriptions
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable
 from ipaddress import ip_address
 from math import inf
@@ -19,17 +18,15 @@ from wgsd_nm.core.dso import Keepalive, Message, ProtocolError, RetryDelay, Tlv
 from wgsd_nm.core.errors import BadAnswer, LookupFailed, NoEndpoint, NoSuchPeer
 from wgsd_nm.core.model import Advertisement, Endpoint, Peer, PublicKey
 from wgsd_nm.core.push import ANY, IN, Add, Change, Remove, RemoveAll, Subscribe, Unsubscribe, encode_pushes
+from wgsd_nm.core.pushed import Answer
 from wgsd_nm.core.subscriber import (
     ANSWER,
     FIRST_ANSWER,
-    MAX_RECORDS,
     WISH,
-    Answer,
     End,
     Heard,
     Subscriber,
     Why,
-    reading,
 )
 from wgsd_nm.registry import records
 from wgsd_nm.registry.push import Session
@@ -285,11 +282,6 @@ class TestPushed:
         server.say(pushed(change))
         assert server.told() == []
 
-    def test_a_peer_cannot_have_endless_records(self, server: Server) -> None:
-        for number in range(2 * MAX_RECORDS):
-            server.say(pushed(Add(ALICE_NAME, A, IN, 0, number.to_bytes(4))))
-        assert len(server.told()) == MAX_RECORDS
-
     def test_absent_is_known_when_the_keepalive_behind_is_answered(self) -> None:
         server = Server(ALICE, BOB)
         first, second, behind = server.heard()
@@ -517,50 +509,6 @@ class TestFatal:
         octets[11] = 1
         server.say(bytes(octets))
         assert server.heard() == [dso.response(9, dso.FORMERR)]
-
-
-@st.composite
-def a_peers_records(draw: st.DrawFn) -> dict[tuple[int, bytes], int]:
-    """With one service at least, all of them at the peer's own name or nowhere."""
-    target = st.sampled_from([ALICE_NAME, ALICE_NAME, ALICE_NAME, b"\0"])
-    service = st.tuples(st.tuples(*[st.integers(0, 2)] * 3), target).map(
-        lambda of: (SRV, b"".join(number.to_bytes(2) for number in of[0]) + of[1])
-    )
-    address = st.sampled_from(["192.0.2.1", "192.0.2.2", "0.0.0.0"]).map(lambda text: (A, ip_address(text).packed))
-    long_address = st.sampled_from(["2001:db8::1", "::ffff:192.0.2.1"]).map(
-        lambda text: (AAAA, ip_address(text).packed)
-    )
-    strings = st.sampled_from([f"pub={ALICE}", f"pub={BOB}", f"pub={ALICE}", "name=Alice", "txtvers=1", "x"])
-    text = st.lists(strings, min_size=1, max_size=3).map(
-        lambda several: (TXT, b"".join(bytes((len(each),)) + each.encode() for each in several))
-    )
-    found = [draw(service), *draw(st.lists(service | address | long_address | text, min_size=1, max_size=8))]
-    return {record: draw(st.integers(0, 9)) for record in found}
-
-
-@given(a_peers_records())
-def test_what_is_pushed_says_what_an_answer_says(found: dict[tuple[int, bytes], int]) -> None:
-    """dnspython and core.dnssd judge."""
-    rrsets = [(rdtype, ALICE_NAME + struct.pack("!HHIH", rdtype, IN, ttl, len(data)) + data)
-              for (rdtype, data), ttl in found.items()]  # fmt: skip
-    answers = [record for rdtype, record in rrsets if rdtype == SRV]
-    others = [record for rdtype, record in rrsets if rdtype != SRV]
-    header = struct.pack("!HHHHHH", 1, 0x8400, 1, len(answers), 0, len(others))
-    asked = ALICE_NAME + struct.pack("!HH", SRV, IN)
-    judged: Answer
-    try:
-        message = dnssd.parse(header + asked + b"".join((*answers, *others)))
-        judged = dnssd.advertisement(message, ALICE, dnssd.parse_zone("wg.example.com"))
-    except LookupFailed as error:
-        judged = error
-    read = reading(ALICE, ALICE_NAME, found)
-    if isinstance(judged, Advertisement):
-        assert read == judged
-    elif read is None:
-        assert not any(rdtype in (A, AAAA) for rdtype, _ in found)  # who can ask again finds out
-        assert isinstance(judged, BadAnswer)
-    else:
-        assert type(read) is type(judged)
 
 
 @given(st.lists(st.binary(max_size=60) | st.binary(max_size=50).map(lambda rest: b"\0\0\x30\0" + bytes(8) + rest)))

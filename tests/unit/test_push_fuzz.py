@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from tests.fuzz.push import PromiseBroken, Run
-from wgsd_nm.core import dso, push, subscriber
+from wgsd_nm.core import dso, push
 from wgsd_nm.core.model import Advertisement, Endpoint
+from wgsd_nm.core.pushed import PushedRecords
 from wgsd_nm.registry.push import Session
 
 SEED = 20_260_101
@@ -30,12 +31,12 @@ def test_every_promise_is_kept() -> None:
     }
 
 
-def forged(key: Any, *_: Any) -> Advertisement:
+def forged(_: PushedRecords, key: Any, *__: Any) -> Advertisement:
     return Advertisement(key, (Endpoint(ip_address("203.0.113.66"), 51820),), 0)
 
 
 def test_the_judge_sees_an_endpoint_that_was_never_pushed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(subscriber, "reading", forged)
+    monkeypatch.setattr(PushedRecords, "reading", forged)
     with pytest.raises(PromiseBroken, match="never pushed"):
         Run(SEED).until(MESSAGES)
 

@@ -8,19 +8,17 @@ the session says, a change of the network is a reason to ask by UDP at once.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
-from ipaddress import IPv4Address, IPv6Address
 from math import inf
 from typing import Final
 
-from wgsd_nm.core import dnsname, dnssd, dso, push
+from wgsd_nm.core import dnssd, dso, push
 from wgsd_nm.core.dso import Keepalive, Message, ProtocolError, RetryDelay
-from wgsd_nm.core.errors import BadAnswer, InvalidValue, LookupFailed, NoEndpoint, NoSuchPeer
-from wgsd_nm.core.model import Advertisement, IPAddress, PublicKey
-from wgsd_nm.core.push import ANY, IN, Add, Change, Remove, RemoveAll, Subscribe, Unsubscribe
+from wgsd_nm.core.model import PublicKey
+from wgsd_nm.core.push import ANY, Change, Subscribe, Unsubscribe
+from wgsd_nm.core.pushed import Answer, PushedRecords
 
 WISH: Final = Keepalive(inactivity=dso.DEFAULT_TIMEOUT, interval=60_000)
 """The timeouts that we ask for. The registry decides."""
@@ -28,15 +26,8 @@ FIRST_ANSWER: Final = 30.0
 """Seconds for a server to show that it knows of sessions (RFC 8490 section 5.1.1)."""
 ANSWER: Final = 10.0
 """Seconds for any later answer: three retransmissions of TCP. Then the session is dead."""
-MAX_RECORDS: Final = 64
-"""Of one peer."""
 
-_A, _TXT, _AAAA, _SRV = 1, 16, 28, 33
-_READ: Final = frozenset((_A, _TXT, _AAAA, _SRV))
-_ROOT: Final = b"\0"
 _NEVER_RESPONSES: Final = frozenset((push.PUSH, push.UNSUBSCRIBE, push.RECONFIRM))
-
-Answer = Advertisement | LookupFailed
 
 
 class Why(StrEnum):
@@ -75,12 +66,12 @@ class Heard:
 
 @dataclass(slots=True)
 class _Peer:
-    """One whose name is to be followed, by the subscription of this id, 0 for none; its records and their TTL."""
+    """One whose name is to be followed, by the subscription of this id, 0 for none."""
 
     key: PublicKey
     identifier: int = 0
     confirmed: bool = False
-    records: dict[tuple[int, bytes], int] = field(default_factory=dict)
+    records: PushedRecords = field(default_factory=PushedRecords)
 
 
 class Subscriber:
@@ -216,7 +207,7 @@ class Subscriber:
         """A subscription was refused, or ended by the server (section 5.6). None is tried before the delay is over."""
         del self._subscribed[peer.identifier]
         peer.identifier, peer.confirmed = 0, False
-        peer.records.clear()
+        peer.records = PushedRecords()
         tlv = message.find(dso.RETRY_DELAY)
         delay = push.DELAYS.get(message.rcode, push.DELAY) if tlv is None else RetryDelay.read(tlv).delay / 1000
         if message.rcode in (dso.NOTIMP, dso.DSOTYPENI):
@@ -245,35 +236,16 @@ class Subscriber:
         peer = self._peers.get(name)
         if peer is None or not peer.identifier:
             return None
-        records = peer.records
-        match change:
-            case RemoveAll(rdtype=rdtype, rdclass=rdclass):
-                everything = rdclass == ANY or rdtype == ANY
-                gone = [record for record in records if everything or record[0] == rdtype]
-                if rdclass not in (IN, ANY) or not gone:
-                    return None
-                for record in gone:
-                    del records[record]
-            case Remove(rdtype=rdtype, rdclass=rdclass, rdata=rdata):
-                if rdclass != IN or records.pop((rdtype, _canonical(rdtype, rdata)), None) is None:
-                    return None
-            case Add(rdtype=rdtype, rdclass=rdclass, ttl=ttl, rdata=rdata):
-                record = rdtype, _canonical(rdtype, rdata)
-                if rdclass != IN or rdtype not in _READ or records.get(record) == ttl:
-                    return None
-                if record not in records and len(records) >= MAX_RECORDS:
-                    return None
-                records[record] = ttl
-        return name
+        return name if peer.records.apply(change) else None
 
     def _read(self, names: Iterable[bytes], *, if_absent: bool = False) -> Heard:
         """What is known now of these names; or only of those of which nothing was pushed."""
         answers, ask = [], []
         for name in names:
             peer = self._peers.get(name)
-            if peer is None or (if_absent and (peer.records or not peer.confirmed)):
+            if peer is None or (if_absent and (len(peer.records) or not peer.confirmed)):
                 continue
-            answer = reading(peer.key, name, peer.records)
+            answer = peer.records.reading(peer.key, name)
             if answer is None:
                 ask.append(peer.key)
             else:
@@ -315,62 +287,6 @@ class Subscriber:
                 f"a server wants a Keepalive every {timeouts.interval} ms: expected {dso.LEAST_INTERVAL} at the least"
             )
         self._timeouts = timeouts
-
-
-def reading(key: PublicKey, name: bytes, records: dict[tuple[int, bytes], int]) -> Answer | None:
-    """What the records of a peer's name, by type and data, say of it, as the answer to a lookup would.
-
-    None where they lead to hosts whose addresses are not among them.
-    """
-    if not records:
-        return NoSuchPeer(f"the registry does not know the peer {key}")
-    try:
-        services = sorted(_service(data) for rdtype, data in records if rdtype == _SRV)
-        services = [service for service in services if service[2] != _ROOT]
-        if not services:
-            return NoEndpoint(f"the registry has no endpoint for the peer {key}")
-        families: dict[int, list[IPAddress]] = {}
-        for rdtype, data in records:
-            if rdtype in (_A, _AAAA):
-                families.setdefault(rdtype, []).append(_address(rdtype, data))
-        addresses = [address for family in families.values() for address in family]
-        texts = [_strings(data) for rdtype, data in records if rdtype == _TXT]
-        if not addresses or any(target != name for _, _, target, _ in services):
-            return None
-        candidates = [(address, port) for _, _, _, port in services for address in addresses]
-        return dnssd.advertised(key, candidates, texts, min(records.values()))
-    except BadAnswer as error:
-        return error
-    except (InvalidValue, ValueError, struct.error, IndexError):
-        return BadAnswer(f"the registry pushed malformed records for the peer {key}")
-
-
-def _service(data: bytes) -> tuple[int, int, bytes, int]:
-    """Priority, weight (the heaviest first), target and port of an SRV record (RFC 2782). Raises what is malformed."""
-    priority, weight, port = struct.unpack_from("!HHH", data)
-    if dnsname.plain_end(data, 6) != len(data):
-        raise ValueError
-    return priority, -weight, data[6:], port
-
-
-def _address(rdtype: int, data: bytes) -> IPAddress:
-    return IPv4Address(data) if rdtype == _A else IPv6Address(data)
-
-
-def _strings(data: bytes) -> list[bytes]:
-    """The character-strings of a TXT record (RFC 1035 section 3.3.14). Raises ValueError."""
-    strings, at = [], 0
-    while at < len(data):
-        start, at = at + 1, at + 1 + data[at]
-        strings.append(data[start:at])
-    if at != len(data) or not strings:
-        raise ValueError
-    return strings
-
-
-def _canonical(rdtype: int, rdata: bytes) -> bytes:
-    """Data that compare as the records do: an SRV record's target in lower case."""
-    return rdata[:6] + rdata[6:].lower() if rdtype == _SRV else rdata
 
 
 def _timeouts(message: Message) -> Keepalive:
