@@ -74,6 +74,8 @@ class Loop:
         self._lookups: set[asyncio.Task[None]] = set()
         self._saves: set[asyncio.Task[None]] = set()
         self._answers: dict[tuple[str, str], Answers] = {}
+        self._round = 0
+        """So often servers were forgotten: what was asked for before that is of no interest any more."""
         self._replies: dict[int, asyncio.Future[None]] = {}
         self._tokens = count(1)
         self._network_known = asyncio.Event()
@@ -137,6 +139,7 @@ class Loop:
             case Probe(interface, addresses):
                 probe(interface, addresses)
             case ForgetServers():
+                self._round += 1
                 for task in self._lookups:
                     task.cancel()
                 self._answers.clear()
@@ -167,11 +170,12 @@ class Loop:
             self.handle(EndpointsSet(order.interface, order.changes, order.reasons, results))
 
     async def _look_up(self, interface: str, server: Server, zone: str, keys: tuple[PublicKey, ...]) -> None:
-        unanswered = set(keys)
+        unanswered, asked_in = set(keys), self._round
 
         def answered(key: PublicKey, answer: Advertisement | LookupFailed) -> None:
-            unanswered.discard(key)
-            self._answered(interface, server, key, answer)
+            if asked_in == self._round:
+                unanswered.discard(key)
+                self._answered(interface, server, key, answer)
 
         try:
             await self._resolver.lookups(server, zone, keys, answered)
@@ -195,13 +199,15 @@ class Loop:
 
     async def _resolve(self, order: Resolve) -> None:
         answer: tuple[Endpoint, ...] | LookupFailed
+        asked_in = self._round
         try:
             answer = await hostname.resolve(order.host, order.port, order.uplinks)
         except LookupFailed as error:
             answer = error
         except Exception as error:
             answer = NoAnswer(f"{order.host}: {_as_ours(error)}")
-        self.handle(HostResolved(order.interface, order.public_key, order.host, answer))
+        if asked_in == self._round:
+            self.handle(HostResolved(order.interface, order.public_key, order.host, answer))
 
     def _reply(self, token: int, error: WgsdError | None) -> None:
         reply = self._replies.get(token)
