@@ -23,7 +23,7 @@ class TimedBus:
         self.reply: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
 
     async def subscribe(self, handler: Callable[[str, list[Any]], None], **rule: str) -> None:
-        if rule["member"] == "PropertiesChanged":
+        if rule.get("arg0") == names.LOGIN1_SESSION:
             self.on_changed = handler
 
     async def watch_owner(self, _name: str, handler: Callable[[str], None]) -> None:

@@ -242,6 +242,50 @@ class TestLookup:
             run(two())
 
 
+class TestManyAtOneHost:
+    """Their SRV records have one target, about whose addresses the registry is silent: all share these questions."""
+
+    KEYS = tuple(PublicKey(bytes([number] * 32)) for number in range(5))
+
+    @pytest.fixture
+    def server(self) -> Iterator[Scripted]:
+        def handle(request: bytes, _: bool) -> Sequence[bytes]:
+            return [reply(request, [f"@ 5 IN SRV 0 0 51820 host.{ZONE}."])] if asked(request)[1] == SRV else []
+
+        with Scripted(handle) as server:
+            yield server
+
+    @staticmethod
+    def addresses_asked(server: Scripted) -> int:
+        return sum(asked(request)[1] != SRV for request in server.udp)
+
+    def test_all_are_given_up_in_time(self, server: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("wgsd_nm.agent.resolver.LOOKUP_TIMEOUT", 0.5)
+        answers: dict[PublicKey, Advertisement | LookupFailed] = {}
+        with resolving() as resolver:
+            run(resolver.lookups(server.server, ZONE, self.KEYS, answers.__setitem__))
+        assert set(answers) == set(self.KEYS)
+        for answer in answers.values():
+            assert isinstance(answer, NoAnswer)
+            assert "no whole answer within 0.5 seconds" in str(answer)
+        assert self.addresses_asked(server) == 2, "AAAA and A, once for all"
+
+    def test_all_can_be_cancelled_together(self, server: Scripted) -> None:
+        async def scenario() -> None:
+            with resolving() as resolver:
+                work = asyncio.create_task(resolver.lookups(server.server, ZONE, self.KEYS, lambda *_: None))
+                async with asyncio.timeout(10):
+                    while self.addresses_asked(server) < 2:
+                        await asyncio.sleep(0.01)
+                work.cancel()
+                done, _ = await asyncio.wait({work}, timeout=5)
+                assert done, "they ask on"
+                assert work.cancelled()
+
+        run(scenario())
+        assert self.addresses_asked(server) == 2
+
+
 class TestMany:
     def test_all_are_reported_whatever_becomes_of_them(self) -> None:
         known = {PublicKey(bytes([number] * 32)): Endpoint(HERE.address, 1000 + number) for number in range(200)}
