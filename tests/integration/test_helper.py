@@ -514,7 +514,9 @@ def test_no_question_to_a_person_about_an_interface_that_is_out_of_bounds(served
 @pytest.mark.parametrize(
     "script", [{"state": 4}, {"flags": 0x80 | 0x1C}, {"active": "/"}], ids=["down", "external", "none"]
 )
-def test_an_interface_that_is_out_of_bounds_when_the_person_has_answered(served: Served, script: dict[str, Any]) -> None:
+def test_an_interface_that_is_out_of_bounds_when_the_person_has_answered(
+    served: Served, script: dict[str, Any]
+) -> None:
     async def scenario() -> None:
         async with served.stage() as stage:
             stage.polkit.go_on.clear()

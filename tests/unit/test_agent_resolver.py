@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from ipaddress import ip_address
@@ -248,9 +249,17 @@ class TestManyAtOneHost:
     KEYS = tuple(PublicKey(bytes([number] * 32)) for number in range(5))
 
     @pytest.fixture
-    def server(self) -> Iterator[Scripted]:
+    def heard(self) -> threading.Semaphore:
+        """The questions for addresses that have come."""
+        return threading.Semaphore(0)
+
+    @pytest.fixture
+    def server(self, heard: threading.Semaphore) -> Iterator[Scripted]:
         def handle(request: bytes, _: bool) -> Sequence[bytes]:
-            return [reply(request, [f"@ 5 IN SRV 0 0 51820 host.{ZONE}."])] if asked(request)[1] == SRV else []
+            if asked(request)[1] == SRV:
+                return [reply(request, [f"@ 5 IN SRV 0 0 51820 host.{ZONE}."])]
+            heard.release()
+            return []
 
         with Scripted(handle) as server:
             yield server
@@ -268,15 +277,14 @@ class TestManyAtOneHost:
         for answer in answers.values():
             assert isinstance(answer, NoAnswer)
             assert "no whole answer within 0.5 seconds" in str(answer)
-        assert self.addresses_asked(server) == 2, "AAAA and A, once for all"
+        assert self.addresses_asked(server) <= 2 * len(self.KEYS), "whoever is left asks AAAA and A once more"
 
-    def test_all_can_be_cancelled_together(self, server: Scripted) -> None:
+    def test_all_can_be_cancelled_together(self, server: Scripted, heard: threading.Semaphore) -> None:
         async def scenario() -> None:
             with resolving() as resolver:
                 work = asyncio.create_task(resolver.lookups(server.server, ZONE, self.KEYS, lambda *_: None))
-                async with asyncio.timeout(10):
-                    while self.addresses_asked(server) < 2:
-                        await asyncio.sleep(0.01)
+                for _ in ("AAAA", "A"):
+                    assert await asyncio.to_thread(heard.acquire, timeout=10)
                 work.cancel()
                 done, _ = await asyncio.wait({work}, timeout=5)
                 assert done, "they ask on"

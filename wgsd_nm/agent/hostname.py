@@ -138,7 +138,7 @@ async def _getaddrinfo(host: str) -> list[Any]:
     Raises as it does, and NoAnswer where MAX_THREADS such questions are still unanswered.
     """
     if not _threads.acquire(blocking=False):
-        raise NoAnswer(f"the system's resolver leaves {MAX_THREADS} questions unanswered, so {shown(host)} is not asked")
+        raise NoAnswer(f"{shown(host)} is not asked for: the system's resolver has {MAX_THREADS} questions unanswered")
     answer: Future[list[Any]] = Future()
     answer.set_running_or_notify_cancel()  # from now on it cannot be cancelled: the thread sets it in any case
 

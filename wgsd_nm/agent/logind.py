@@ -132,8 +132,8 @@ class Logind:
         """The path of the session that we serve, "" if there is none.
 
         A unit of the user's service manager belongs to no session; then it is the one that logind has elected as the
-        user's display: a graphical one, and while there is none, one at a terminal or from far away. It elects anew when
-        a session begins or ends, and says so by Display of the user, after SessionNew.
+        user's display: a graphical one, and while there is none, one at a terminal or from far away. It elects anew
+        when a session begins or ends, and says so by Display of the user, after SessionNew.
         """
         if self._session_id and (path := await self._ask("GetSession", "s", self._session_id)):
             return path
