@@ -24,7 +24,6 @@ from wgsd_nm.bus import names
 from wgsd_nm.bus.connection import Bus
 from wgsd_nm.core.errors import BusError, ConfigError
 from wgsd_nm.core.events import ConfigLoaded, NetworkSeen, SeatChanged, Woke
-from wgsd_nm.core.model import Network
 
 GARBAGE: Final = 50_000
 """Objects made before cycles among them are sought: a pass over a thousand peers makes as many, and hardly a cycle."""
@@ -57,19 +56,9 @@ async def run() -> int:
     def on_connected(connected: bool) -> None:
         _log.info("the system bus is %s", "connected" if connected else "lost; it is tried again")
 
-    def on_change() -> None:
-        service.changed()
-        if network_seen.is_set() and all(tunnel.reading_since is None for tunnel in loop.watch.tunnels.values()):
-            known.set()
-
-    def on_network(network: Network) -> None:
-        network_seen.set()
-        loop.handle(NetworkSeen(network))
-
-    network_seen, known = asyncio.Event(), asyncio.Event()
     service = Service(session, reload)
-    loop = Loop(HelperClient(system), Resolver(), on_change, service.announce, statefile.load())
-    network_manager = NetworkManager(system, on_network)
+    loop = Loop(HelperClient(system), Resolver(), service.changed, service.announce, statefile.load())
+    network_manager = NetworkManager(system, lambda network: loop.handle(NetworkSeen(network)))
     logind = Logind(system, lambda: loop.handle(Woke()), lambda active: loop.handle(SeatChanged(active)))
     clock = WallClock(lambda: None if logind.present else loop.handle(Woke()))
     try:
@@ -95,7 +84,7 @@ async def run() -> int:
     keeper = asyncio.create_task(system.keep(on_connected))
     lost = asyncio.create_task(session.lost())
     stopped = asyncio.create_task(stop.wait())
-    serving = asyncio.create_task(_serve(session, known))
+    serving = asyncio.create_task(_serve(session, loop.known))
     ends = (keeper, lost, stopped, serving)
     try:
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)

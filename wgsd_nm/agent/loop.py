@@ -66,6 +66,8 @@ class Loop:
     ) -> None:
         """`memory` is what is known from former runs."""
         self.watch = AgentWatch(memory=memory or Memory())
+        self.known = asyncio.Event()
+        """Set when the network has been seen, and the peers of the tunnels that it has have been read."""
         self._helper = helper
         self._resolver = resolver
         self._on_change = on_change
@@ -96,6 +98,8 @@ class Loop:
             self._perform(action)
         self._set_timer()
         self._on_change()
+        if self._network_known.is_set() and all(each.reading_since is None for each in self.watch.tunnels.values()):
+            self.known.set()
 
     async def refresh(self, interface: str = "") -> None:
         """Look all peers up now, of one tunnel or of all; return when the endpoints are set. Raises WgsdError.
