@@ -60,6 +60,15 @@ def test_the_synopsis_has_the_options_of_each_command(name: str) -> None:
     assert set(re.findall(r"--[a-z-]+", synopsis)) == set(options(commands()[name])) - {"--help"}
 
 
+def test_it_says_which_commands_start_the_agent() -> None:
+    for name, parser in commands().items():
+        said = plain(section("COMMANDS").partition(f".SS {name}\n")[2].partition("\n.SS ")[0])
+        help_says = "not running is started" in plain(parser.description or "")
+        starts = name in ("status", "monitor", "refresh")
+        assert help_says is starts, name
+        assert ("not running is started" in said) is starts, name
+
+
 def test_it_has_each_exit_status() -> None:
     statuses = [int(number) for number in re.findall(r"^\.TP\n(\d+)$", section("EXIT STATUS"), re.MULTILINE)]
     assert statuses == [0, 1, 2, program.INTERRUPTED, program.NO_READER]

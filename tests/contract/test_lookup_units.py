@@ -12,11 +12,15 @@ from pathlib import Path
 
 import pytest
 
+from wgsd_nm.agent import exchange
+from wgsd_nm.agent.resolver import LOOKUP_TIMEOUT
 from wgsd_nm.cli import lookup
 
 UNITS = Path(__file__).resolve().parents[2] / "data" / "systemd-system"
 SERVICE, TIMER = UNITS / "wgsd-nm-lookup@.service", UNITS / "wgsd-nm-lookup@.timer"
 HELPER = UNITS / "wgsd-nm-helper.service"
+MOST_PEERS = 10_000
+"""Of a device; it is what the helper's SetEndpoints takes."""
 
 
 def values(unit: str, key: str) -> list[str]:
@@ -34,6 +38,17 @@ def test_the_command_is_one_that_the_command_line_takes() -> None:
     lookup.add_parser(parser.add_subparsers())
     parsed = parser.parse_args(arguments)
     assert (parsed.device, str(parsed.dns), parsed.zone, parsed.quiet) == ("wg0", "10.0.0.254", "wg.example.com", True)
+
+
+def test_a_silent_registry_is_given_up_before_systemd_gives_us_up() -> None:
+    service = SERVICE.read_text()
+    assert (
+        f"# {exchange.WINDOW} peers are looked up at a time, and none for longer than {LOOKUP_TIMEOUT:.0f} seconds."
+        in service
+    )
+    (limit,) = values(service, "TimeoutStartSec")
+    minutes = int(limit.removesuffix("min"))
+    assert minutes * 60 > MOST_PEERS / exchange.WINDOW * LOOKUP_TIMEOUT
 
 
 def test_it_is_restricted_as_the_helper_is() -> None:

@@ -88,6 +88,8 @@ class Polkit:
 
     def __init__(self, bus: Bus) -> None:
         self.yes = True
+        self.go_on = asyncio.Event()
+        self.go_on.set()
         self.questions: Recorder[tuple[str, str]] = Recorder()
         question = (("subject", "(sa{sv})"), ("action_id", "s"), ("details", "a{ss}"), ("flags", "u"), ("id", "s"))
         method = Method(self._check, arguments=question, results=(("result", "(bba{ss})"),))
@@ -97,6 +99,7 @@ class Polkit:
         self, _: Caller, _subject: list[Any], action: str, details: dict[str, str], _flags: int, _id: str
     ) -> Sequence[object]:
         self.questions((action, details["interface"]))
+        await self.go_on.wait()
         return [[self.yes, False, {}]]
 
 
@@ -185,10 +188,12 @@ class Program:
 class Desktop:
     """An async context manager: the uplink is up, the tunnel can be activated, the agent can be started."""
 
-    def __init__(self, directory: Path, *, config: str | None = None) -> None:
+    def __init__(self, directory: Path, *, config: str | None = None, activatable: bool = False) -> None:
+        """With `activatable` the session bus starts the agent for whoever calls it, as an installed one does."""
         self.directory = directory
         self.config_file = directory / "config" / "wgsd-nm" / "config.toml"
         self._config = config
+        self._activatable = activatable
         self._stack = AsyncExitStack()
         self._programs = 0
 
@@ -206,7 +211,7 @@ class Desktop:
     async def _boot(self) -> None:
         enter = self._stack.enter_context
         self.system_bus = enter(PrivateBus(system=True, names=(names.NM, names.POLKIT, names.LOGIN1, names.HELPER)))
-        self.session_bus = enter(PrivateBus())
+        self.session_bus = enter(PrivateBus(services=self._services()))
         self.registry = enter(HeardRegistry())
         self.configure(self.config if self._config is None else self._config)
         neighbours, self.helper = (Bus(system=True, address=self.system_bus.address) for _ in range(2))
@@ -281,10 +286,23 @@ class Desktop:
         for bus in self._system_side:
             await bus.connect()
 
+    def _services(self) -> dict[str, list[str]]:
+        """What the session bus starts; it passes its own environment on, and its address."""
+        if not self._activatable:
+            return {}
+        ours = {**self.system_bus.environment, **self._homes, "PYTHONPATH": str(ROOT)}
+        setting = [f"{name}={value}" for name, value in ours.items()]
+        return {
+            names.AGENT: ["/usr/bin/env", "--unset=XDG_SESSION_ID", *setting, sys.executable, "-m", "wgsd_nm.agent"]
+        }
+
     def _environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if name != "XDG_SESSION_ID"}
-        homes = {f"XDG_{name.upper()}_HOME": str(self.directory / name) for name in ("config", "state")}
-        return {**kept, **self.system_bus.environment, **self.session_bus.environment, **homes}
+        return {**kept, **self.system_bus.environment, **self.session_bus.environment, **self._homes}
+
+    @property
+    def _homes(self) -> dict[str, str]:
+        return {f"XDG_{name.upper()}_HOME": str(self.directory / name) for name in ("config", "state")}
 
 
 def peers_of(properties: dict[str, Any], numbers: Iterable[int] = PEERS) -> list[dict[str, Any]]:

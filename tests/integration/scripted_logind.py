@@ -23,7 +23,7 @@ class ScriptedLogind:
         self.sessions: dict[str, bool] = {}
         """Whether each session is active, by its id."""
         self.display = ""
-        """The id of the user's graphical session."""
+        """The id of the session that is elected as the user's display, of a graphical one if there is one."""
         self.of_process = ""
         """The id of the session that every process is in."""
         self._bus = bus
@@ -62,6 +62,11 @@ class ScriptedLogind:
         }
         self._bus.export(path_of(session), Interface(SESSION, properties=properties))
         self._say("SessionNew", session, path_of(session))
+
+    def elect(self, session: str) -> None:
+        """Another of the user's sessions is the display from now on; logind says so behind SessionNew."""
+        self.display = session
+        self._bus.changed(USER_PATH, USER, "Display")
 
     def remove(self, session: str) -> None:
         """A session ends."""

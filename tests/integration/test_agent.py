@@ -17,7 +17,9 @@ from tests.integration.desktop import OURSELVES_AT, PEERS, REGISTRY_AT, ZONE, De
 from tests.integration.scripted_nm import FULL, PORTAL, REGISTRY, TUNNEL_UUID, peer_key
 from tests.integration.waiting import run
 from wgsd_nm import __version__
+from wgsd_nm.agent import __main__ as program
 from wgsd_nm.bus import names
+from wgsd_nm.bus.connection import Bus
 from wgsd_nm.core.errors import AccessDenied, BusError, CallFailed, InvalidArguments
 from wgsd_nm.core.model import Endpoint
 
@@ -161,6 +163,55 @@ def test_a_refresh_that_starts_the_agent_is_a_pass_too(tmp_path: Path) -> None:
             await desktop.start_agent()
             await desktop.client.call("Refresh")
             assert desktop.device.endpoints() == [endpoint_of(number) for number in PEERS]
+
+    run(scenario())
+
+
+def test_whoever_starts_the_agent_is_told_how_things_are(tmp_path: Path) -> None:
+    """The bus keeps the call until the agent takes its name: before it knows the tunnel it would say "unavailable"."""
+
+    async def scenario() -> None:
+        async with Desktop(tmp_path, activatable=True) as desktop:
+            await desktop.activate()
+            desktop.device.shake_hands(time.time_ns() // 1000)
+            properties = await desktop.client.ask()
+            assert properties["State"] in ("looking-up", "degraded", "ok")
+            assert [tunnel["Interface"] for tunnel in properties["Tunnels"]] == ["wg0"]
+            assert len(peers_of(properties, (REGISTRY, *PEERS))) == 1 + len(PEERS)
+
+    run(scenario())
+
+
+def test_a_neighbour_that_is_silent_does_not_keep_the_agent_from_its_clients(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with Desktop(tmp_path, activatable=True) as desktop:
+            desktop.polkit.go_on.clear()
+            await desktop.activate()
+            await desktop.client.ask()
+            await desktop.client.attend()
+            assert [tunnel["Interface"] for tunnel in desktop.client.properties["Tunnels"]] == ["wg0"]
+            assert desktop.client.properties["Peers"] == []
+            desktop.polkit.go_on.set()
+            await desktop.client.until(found)
+
+    run(scenario())
+
+
+def test_a_defect_that_ends_it_is_in_the_journal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def broken(*_: object) -> None:
+        raise KeyError("a defect")
+
+    async def scenario() -> None:
+        async with Desktop(tmp_path) as desktop:
+            for name, value in desktop._environment().items():  # noqa: SLF001  # as its own programs have it
+                monkeypatch.setenv(name, value)
+            monkeypatch.setattr(Bus, "keep", broken)
+            assert await program.run() == 1
+            (record,) = (record for record in caplog.records if record.levelname == "CRITICAL")
+            assert record.exc_info is not None
+            assert "a defect" in str(record.exc_info[1])
 
     run(scenario())
 

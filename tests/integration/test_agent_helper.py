@@ -150,10 +150,17 @@ def test_a_reply_that_makes_no_sense(address: str, peer: Mapping[str, object]) -
     run(address, test)
 
 
-@pytest.mark.parametrize("results", [{"short": "changed"}, {str(ALICE): "burnt"}])
-def test_results_that_make_no_sense(address: str, results: dict[str, str]) -> None:
+def test_a_result_of_a_later_helper_is_stale(address: str) -> None:
     async def test(helper: Helper, client: HelperClient) -> None:
-        helper.results = results
+        helper.results = {str(ALICE): "deferred", str(BOB): "poked"}
+        assert await client.set_endpoints("wg0", []) == {ALICE: ChangeResult.STALE, BOB: ChangeResult.POKED}
+
+    run(address, test)
+
+
+def test_results_that_make_no_sense(address: str) -> None:
+    async def test(helper: Helper, client: HelperClient) -> None:
+        helper.results = {"short": "changed"}
         with pytest.raises(CallFailed, match="SetEndpoints makes no sense"):
             await client.set_endpoints("wg0", [])
 

@@ -132,6 +132,70 @@ def test_no_session_counts_as_active_until_one_comes(address: str) -> None:
     run(address, test)
 
 
+@pytest.mark.parametrize("before", ["3", ""], ids=["from afar", "none"])
+def test_the_display_is_another_session_from_now_on(address: str, before: str) -> None:
+    """A session without a seat is active for ever; the one at the screen comes later, and goes by the seat."""
+
+    async def test(stage: Stage) -> None:
+        if before:
+            stage.logind.add(before, True)
+            stage.logind.display = before
+        await stage.logind.appear()
+        await stage.adapter.start()
+        await stage.until("active")
+        stage.logind.add("4", True)
+        await stage.flush()
+        stage.logind.elect("4")
+        stage.logind.set_active("4", False)
+        await stage.until("active", "inactive")
+        stage.logind.set_active("4", True)
+        await stage.until("active", "inactive", "active")
+        stage.logind.set_active("4", False)
+        await stage.until("active", "inactive", "active", "inactive")
+        stage.logind.elect(before)
+        await stage.until("active", "inactive", "active", "inactive", "active")
+
+    run(address, test)
+
+
+def test_the_session_that_is_left_for_another_of_ours_does_not_count(address: str) -> None:
+    """The user at a text console logs in at the screen too: as logind tells of it, and also when it says less."""
+
+    async def test(stage: Stage) -> None:
+        stage.logind.add("1", True)
+        stage.logind.display = "1"
+        await stage.logind.appear()
+        await stage.adapter.start()
+        await stage.until("active")
+        stage.logind.add("4", True)
+        stage.logind.elect("4")
+        stage.logind.set_active("1", False)
+        await stage.flush()
+        stage.logind.set_active("4", False)
+        await stage.until("active", "inactive")
+        stage.logind.display = "5"
+        stage.logind.add("5", True)
+        await stage.until("active", "inactive", "active")
+
+    run(address, test)
+
+
+def test_the_session_of_the_environment_counts_whatever_the_display_is(address: str) -> None:
+    async def test(stage: Stage) -> None:
+        stage.logind.add("7", True)
+        stage.logind.display = "7"
+        await stage.logind.appear()
+        await stage.adapter.start()
+        await stage.until("active")
+        stage.logind.add("8", False)
+        stage.logind.elect("8")
+        await stage.flush()
+        stage.logind.set_active("7", False)
+        await stage.until("active", "inactive")
+
+    run(address, test, session_id="7")
+
+
 def test_a_logind_that_is_started_again(address: str) -> None:
     async def test(stage: Stage) -> None:
         await stage.logind.appear()

@@ -511,6 +511,25 @@ def test_no_question_to_a_person_about_an_interface_that_is_out_of_bounds(served
     run(scenario())
 
 
+@pytest.mark.parametrize(
+    "script", [{"state": 4}, {"flags": 0x80 | 0x1C}, {"active": "/"}], ids=["down", "external", "none"]
+)
+def test_an_interface_that_is_out_of_bounds_when_the_person_has_answered(
+    served: Served, script: dict[str, Any]
+) -> None:
+    async def scenario() -> None:
+        async with served.stage() as stage:
+            stage.polkit.go_on.clear()
+            call = asyncio.ensure_future(refused(stage.peers(interactive=True)))
+            await stage.polkit.asked()
+            for name, value in script.items():
+                setattr(stage.nm, name, value)
+            stage.polkit.go_on.set()
+            assert (await call)[0] == names.ERROR_ACCESS_DENIED
+
+    run(scenario())
+
+
 def test_networkmanager_does_not_know_the_interface(served: Served) -> None:
     async def scenario() -> None:
         async with served.stage() as stage:

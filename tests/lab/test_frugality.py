@@ -62,6 +62,7 @@ def unwanted(meeting: Meeting) -> Iterator[Unwanted]:
         alice.wg("set", "wg0", *key, "remove")
         alice.nft("delete table inet count_unwanted")
         world.remove(carol)
+        world.nat_c.forget()
 
 
 def replug(meeting: Meeting) -> None:

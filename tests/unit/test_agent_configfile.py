@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -66,16 +67,21 @@ def test_a_directory() -> None:
     assert complaint() == "cannot be read: Is a directory"
 
 
+def test_a_fifo_does_not_hold_us() -> None:
+    os.mkfifo(configfile.user_file())
+    assert complaint() == "cannot be read: a regular file is expected"
+
+
 def test_a_link_to_itself() -> None:
     configfile.user_file().symlink_to(configfile.user_file())
     assert complaint() == "cannot be read: Too many levels of symbolic links"
 
 
 def test_a_file_that_may_not_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: Path, *_: object) -> None:
+    def refuse(path: Path, *_: object) -> int:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "open", refuse)  # root may read everything
+    monkeypatch.setattr(os, "open", refuse)  # root may read everything
     assert complaint() == "cannot be read: Permission denied"
 
 

@@ -4,8 +4,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from ipaddress import ip_address
 from typing import Any
@@ -73,11 +76,11 @@ def system(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names that the system's resolver is asked for: it knows none."""
     asked: list[str] = []
 
-    async def getaddrinfo(_loop: object, host: str, *_: object, **__: object) -> list[Any]:
+    def getaddrinfo(host: str, *_: object, **__: object) -> list[Any]:
         asked.append(host)
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
-    monkeypatch.setattr(asyncio.base_events.BaseEventLoop, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     return asked
 
 
@@ -206,22 +209,69 @@ def test_what_the_system_takes_for_no_host_name(host: str) -> None:
         resolve(host=host)
 
 
-@pytest.mark.parametrize("number", [socket.EAI_AGAIN, socket.EAI_FAIL, socket.EAI_SYSTEM])
-def test_a_system_that_cannot_tell(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def getaddrinfo(*_: object, **__: object) -> list[Any]:
-        raise socket.gaierror(number, "cannot tell")
+@pytest.mark.parametrize(
+    "error",
+    [
+        socket.gaierror(socket.EAI_AGAIN, "cannot tell"),
+        socket.gaierror(socket.EAI_FAIL, "cannot tell"),
+        OSError(errno.EMFILE, "cannot tell"),
+        OSError("cannot tell"),
+    ],
+    ids=["EAI_AGAIN", "EAI_FAIL", "EAI_SYSTEM", "no number"],
+)
+def test_a_system_that_cannot_tell(error: OSError, monkeypatch: pytest.MonkeyPatch) -> None:
+    def getaddrinfo(*_: object, **__: object) -> list[Any]:
+        raise error
 
-    monkeypatch.setattr(asyncio.base_events.BaseEventLoop, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     with pytest.raises(NoAnswer, match="cannot tell"):
         resolve()
 
 
-def test_time_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def getaddrinfo(*_: object, **__: object) -> list[Any]:
-        await asyncio.Event().wait()
-        raise AssertionError
+@pytest.fixture
+def hung(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The names that the system's resolver is asked for: it answers when the test is over."""
+    asked: list[str] = []
+    over = threading.Event()
 
-    monkeypatch.setattr(asyncio.base_events.BaseEventLoop, "getaddrinfo", getaddrinfo)
+    def getaddrinfo(host: str, *_: object, **__: object) -> list[Any]:
+        asked.append(host)
+        over.wait(60)
+        raise socket.gaierror(socket.EAI_AGAIN, "cannot tell")
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     monkeypatch.setattr(hostname, "LIMIT", 0.05)
+    yield asked
+    over.set()
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and thread.name == "getaddrinfo":
+            thread.join(20)
+
+
+@pytest.mark.usefixtures("hung")
+def test_time_is_limited_and_nothing_waits_for_a_system_that_hangs() -> None:
+    """Nor does the end of the loop: asyncio.run() waits for the threads of its executor."""
+    began = time.monotonic()
     with pytest.raises(NoAnswer, match=r"within 0.05 s"):
         resolve()
+    assert time.monotonic() - began < 10
+    (thread,) = (thread for thread in threading.enumerate() if thread.name == "getaddrinfo")
+    assert thread.daemon, "so the end of the process does not wait for it either"
+
+
+def test_a_system_that_hangs_is_asked_only_so_many_questions(hung: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hostname, "_threads", threading.BoundedSemaphore(2))
+    for _ in range(2):
+        with pytest.raises(NoAnswer, match="within"):
+            resolve()
+    with pytest.raises(NoAnswer, match="is not asked for"):
+        resolve()
+    assert len(hung) == 2
+
+
+def test_a_system_that_fails_may_be_asked_again(system: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hostname, "_threads", threading.BoundedSemaphore(1))
+    for _ in range(3):
+        with pytest.raises(NoSuchPeer):
+            resolve()
+    assert len(system) == 3

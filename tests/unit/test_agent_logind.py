@@ -7,9 +7,12 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, cast
 
+import pytest
+
 from wgsd_nm.agent.logind import Logind
 from wgsd_nm.bus import names
 from wgsd_nm.bus.connection import Bus
+from wgsd_nm.core.errors import InvalidValue
 
 SESSION = f"{names.LOGIN1_PATH}/session/_37"
 
@@ -23,7 +26,7 @@ class TimedBus:
         self.reply: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
 
     async def subscribe(self, handler: Callable[[str, list[Any]], None], **rule: str) -> None:
-        if rule["member"] == "PropertiesChanged":
+        if rule.get("arg0") == names.LOGIN1_SESSION:
             self.on_changed = handler
 
     async def watch_owner(self, _name: str, handler: Callable[[str], None]) -> None:
@@ -48,6 +51,31 @@ def test_a_reply_does_not_undo_a_signal_that_overtook_it() -> None:
         for _ in range(5):
             await asyncio.sleep(0)
         assert heard == [False]
+        await adapter.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("refused", ["GetUser", "Get"])
+def test_a_path_that_is_none_is_no_session(refused: str) -> None:
+    """The bus refuses to send a call to it, or one with such a text in it."""
+
+    class Odd(TimedBus):
+        async def call(
+            self, _to: str, _path: str, _interface: str, member: str, *_: object, **_options: object
+        ) -> list[Any]:
+            if member == refused:
+                raise InvalidValue("cannot be sent")
+            return ["no path"]
+
+    async def main() -> None:
+        bus, heard = Odd(), list[bool]()
+        adapter = Logind(cast(Bus, bus), print, heard.append, {})
+        await adapter.start()
+        bus.owner(":1.2")
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert heard == [True]
         await adapter.close()
 
     asyncio.run(main())

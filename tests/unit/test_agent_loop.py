@@ -232,6 +232,38 @@ def test_what_was_asked_before_the_network_changed_is_not_heard_any_more() -> No
     play(scene)
 
 
+def test_an_answer_that_comes_in_the_turn_in_which_the_network_changes_is_not_heard() -> None:
+    async def scene(loop: RecordedLoop, _helper: Helper, answers: Answers) -> None:
+        before = answers.on_answer
+        loop.handle(Woke())
+        before(BOB, advertised(BOB, HOME))
+        await answers.questions()
+        answers.on_answer(BOB, advertised(BOB, OFFICE))
+        event = await loop.heard(LookupsAnswered)
+        assert event.answers == ((BOB, advertised(BOB, OFFICE)),)
+
+    play(scene)
+
+
+def test_it_is_known_how_things_are_when_the_network_was_seen_and_the_peers_were_read() -> None:
+    async def scene(loop: RecordedLoop, _helper: Helper, _answers: Answers) -> None:
+        assert not loop.known.is_set()
+        loop.handle(NetworkSeen(NETWORK))
+        assert not loop.known.is_set()
+        await loop.heard(PeersRead)
+        assert loop.known.is_set()
+
+    play(scene, up=False)
+
+
+def test_where_there_is_no_tunnel_nothing_has_to_be_read() -> None:
+    async def scene(loop: RecordedLoop, _helper: Helper, _answers: Answers) -> None:
+        loop.handle(NetworkSeen(network(uplink())))
+        assert loop.known.is_set()
+
+    play(scene, up=False)
+
+
 def test_a_helper_that_fails_is_an_event() -> None:
     async def scene(loop: RecordedLoop, helper: Helper, answers: Answers) -> None:
         await loop.heard(PeersRead)

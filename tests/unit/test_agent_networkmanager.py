@@ -16,7 +16,7 @@ from tests.unit import nm_objects as nm
 from wgsd_nm.agent.networkmanager import NetworkManager
 from wgsd_nm.bus import names
 from wgsd_nm.bus.connection import Bus
-from wgsd_nm.core.errors import AccessDenied, BusError, CallFailed, CallTimedOut
+from wgsd_nm.core.errors import AccessDenied, BusError, CallFailed, CallTimedOut, InvalidValue, WgsdError
 from wgsd_nm.core.model import Network
 
 Handler = Callable[[str, list[Any]], None]
@@ -226,6 +226,30 @@ def test_a_profile_that_may_not_be_read_leaves_its_tunnel_out(caplog: pytest.Log
     run(test)
 
 
+def test_a_path_that_is_none_leaves_its_tunnel_out_and_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
+    """The bus refuses to send a call to it."""
+
+    async def test(bench: Bench) -> None:
+        await bench.start()
+        active = nm.laptop()[nm.TUNNEL][names.NM_ACTIVE]
+        new = f"{names.NM_PATH}/ActiveConnection/9"
+        bench.bus.emit(names.NM_ROOT_PATH, names.OBJECT_MANAGER, "InterfacesAdded", new, {names.NM_ACTIVE: active})
+        bench.bus.change(new, names.NM_ACTIVE, Connection="no path")
+        bench.bus.change(nm.WG0, names.NM_DEVICE, ActiveConnection=new)
+        (settings,) = await bench.calls(("no path", "GetSettings"))
+        settings.set_exception(InvalidValue("cannot be the path of a D-Bus message"))
+        await bench.turn()
+        assert bench.networks[-1].tunnels == ()
+        assert [record.levelname for record in caplog.records] == ["WARNING"]
+        bench.bus.change(nm.WG0, names.NM_DEVICE, ActiveConnection=nm.TUNNEL)
+        (settings,) = await bench.calls(SETTINGS)
+        settings.set_result([nm.settings()])
+        await bench.turn()
+        assert bench.networks[-1] == nm.NETWORK
+
+    run(test)
+
+
 @pytest.mark.parametrize("first", ["the reply", "the signal"])
 def test_a_reply_does_not_undo_a_signal_that_came_after_its_request(first: str) -> None:
     async def test(bench: Bench) -> None:
@@ -404,10 +428,11 @@ def test_a_profile_that_could_not_be_read_is_read_again(
         CallFailed(f"{names.NM_SETTINGS}.PermissionDenied", "not you"),
         CallFailed(names.ERROR_UNKNOWN_METHOD, "gone"),
         CallFailed(names.ERROR_UNKNOWN_OBJECT, "gone"),
+        InvalidValue("cannot be the path of a D-Bus message"),
     ],
     ids=str,
 )
-def test_a_profile_that_is_not_for_us_is_read_again_when_it_changes(error: BusError) -> None:
+def test_a_profile_that_is_not_for_us_is_read_again_when_it_changes(error: WgsdError) -> None:
     async def test(bench: Bench) -> None:
         await bench.adapter.start()
         bench.bus.owner(":1.5")

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from ipaddress import ip_address
@@ -240,6 +241,57 @@ class TestLookup:
                     await tasks[cancelled]
 
             run(two())
+
+
+class TestManyAtOneHost:
+    """Their SRV records have one target, about whose addresses the registry is silent: all share these questions."""
+
+    KEYS = tuple(PublicKey(bytes([number] * 32)) for number in range(5))
+
+    @pytest.fixture
+    def heard(self) -> threading.Semaphore:
+        """The questions for addresses that have come."""
+        return threading.Semaphore(0)
+
+    @pytest.fixture
+    def server(self, heard: threading.Semaphore) -> Iterator[Scripted]:
+        def handle(request: bytes, _: bool) -> Sequence[bytes]:
+            if asked(request)[1] == SRV:
+                return [reply(request, [f"@ 5 IN SRV 0 0 51820 host.{ZONE}."])]
+            heard.release()
+            return []
+
+        with Scripted(handle) as server:
+            yield server
+
+    @staticmethod
+    def addresses_asked(server: Scripted) -> int:
+        return sum(asked(request)[1] != SRV for request in server.udp)
+
+    def test_all_are_given_up_in_time(self, server: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("wgsd_nm.agent.resolver.LOOKUP_TIMEOUT", 0.5)
+        answers: dict[PublicKey, Advertisement | LookupFailed] = {}
+        with resolving() as resolver:
+            run(resolver.lookups(server.server, ZONE, self.KEYS, answers.__setitem__))
+        assert set(answers) == set(self.KEYS)
+        for answer in answers.values():
+            assert isinstance(answer, NoAnswer)
+            assert "no whole answer within 0.5 seconds" in str(answer)
+        assert self.addresses_asked(server) <= 2 * len(self.KEYS), "whoever is left asks AAAA and A once more"
+
+    def test_all_can_be_cancelled_together(self, server: Scripted, heard: threading.Semaphore) -> None:
+        async def scenario() -> None:
+            with resolving() as resolver:
+                work = asyncio.create_task(resolver.lookups(server.server, ZONE, self.KEYS, lambda *_: None))
+                for _ in ("AAAA", "A"):
+                    assert await asyncio.to_thread(heard.acquire, timeout=10)
+                work.cancel()
+                done, _ = await asyncio.wait({work}, timeout=5)
+                assert done, "they ask on"
+                assert work.cancelled()
+
+        run(scenario())
+        assert self.addresses_asked(server) == 2
 
 
 class TestMany:

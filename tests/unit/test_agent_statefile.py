@@ -121,6 +121,24 @@ def test_what_cannot_be_read_is_told_and_left_there(home: Path, caplog: pytest.L
     assert "Not a directory" in record.getMessage()
 
 
+def test_what_may_not_be_read_is_kept_aside(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """As of an agent that was once started by root; the next save would put another in its place."""
+
+    def refuse(path: Path, *_: object) -> int:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    save(memory(1))
+    before = statefile.path().read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refuse)  # root may read everything
+        assert statefile.load() == Memory()
+    (record,) = caplog.records
+    assert "Permission denied" in record.getMessage()
+    save(memory(2))
+    assert statefile.load() == memory(2)
+    assert statefile.path().with_name("endpoints.json.broken").read_bytes() == before
+
+
 def test_a_folder_that_cannot_be_written_is_told_once(home: Path, caplog: pytest.LogCaptureFixture) -> None:
     home.write_text("in the way")
     save(memory(1))

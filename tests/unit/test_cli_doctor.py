@@ -51,6 +51,14 @@ def test_it_fits(width: int) -> None:
     assert " ".join(" ".join(shown).split()).count(LONG) == 2
 
 
+@pytest.mark.parametrize("width", [0, 80])
+def test_what_would_command_a_terminal_is_replaced(width: int) -> None:
+    evil = "ev\x1b]0;owned\x07il\x1b[2K"
+    shown = list(doctor.report([Finding("peer", Result.OK, evil, evil, evil, evil)], Style(width=width)))
+    assert all(line.isprintable() for line in shown)
+    assert sum(line.count("ev\ufffd]0;owned\ufffdil\ufffd[2K") for line in shown) == 4
+
+
 def test_colours_change_nothing_else() -> None:
     painted = list(doctor.report(FOUND, Style(colours=True, width=80)))
     assert [line.partition("\x1b[0m")[0] for line in painted if "\x1b" in line] == [
@@ -71,6 +79,7 @@ def test_colours_change_nothing_else() -> None:
         (facts(agent(State="offline")), doctor.ILL),
         (facts(AgentFacts(running=True, problem="no answer")), doctor.BLIND),
         (facts(AgentFacts(), session_bus_problem="no such file"), doctor.BLIND),
+        (facts(network_manager=None, network_manager_problem="no answer"), doctor.BLIND),
     ],
 )
 def test_the_exit_status(monkeypatch: pytest.MonkeyPatch, situation: Facts, status: int) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Mapping
-from ipaddress import ip_network
+from ipaddress import ip_interface, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from wgsd_nm import __version__
 from wgsd_nm.bus import names
 from wgsd_nm.cli import examination
 from wgsd_nm.cli.facts import ConnectionFacts, Facts, NetworkManagerFacts
-from wgsd_nm.core.errors import BusLost, CallTimedOut, ServiceUnavailable
+from wgsd_nm.core.errors import AccessDenied, BusLost, CallFailed, CallTimedOut, InvalidValue, ServiceUnavailable
 from wgsd_nm.core.model import Connectivity, ProfilePeer, PublicKey
 
 Table = dict[tuple[object, ...], Any]
@@ -59,10 +59,14 @@ SETTINGS = {
     },
 }
 SYSTEM: Table = {
+    ("NameHasOwner", names.NM): True,
     (names.NM_PATH, names.NM): MANAGER,
     (ACTIVE, names.NM_ACTIVE): TUNNEL,
     ("/primary", names.NM_ACTIVE): {"Type": "802-3-ethernet", "State": 2, "Devices": ["/eth0"]},
-    (DEVICE, names.NM_DEVICE): {"Interface": "wg0"},
+    (DEVICE, names.NM_DEVICE): {"Interface": "wg0", "Ip4Config": "/ip4", "Ip6Config": "/"},
+    ("/ip4", names.NM_IP4): {
+        "AddressData": [{"address": "10.0.0.1", "prefix": 24}, {"address": "nonsense", "prefix": 24}, {}]
+    },
     ("GetSettings",): SETTINGS,
     ("ListActivatableNames",): [names.HELPER],
     ("GetUser", os.getuid()): USER,
@@ -151,7 +155,14 @@ def test_all_that_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
         check_available=True,
         check_enabled=False,
         check_address="http://example.com/check",
-        tunnels=(ConnectionFacts("wg0", "home", "x", users=frozenset({"u", "v"}), peers=PEERS),),
+        tunnels=(
+            ConnectionFacts(
+                *("wg0", "home", "x"),
+                users=frozenset({"u", "v"}),
+                addresses=(ip_interface("10.0.0.1/24"),),
+                peers=PEERS,
+            ),
+        ),
     )
     assert (facts.helper_installed, facts.seat_active, facts.clock.synchronized) == (True, True, True)
 
@@ -213,9 +224,45 @@ def test_a_connection_that_is_not_up(monkeypatch: pytest.MonkeyPatch, state: int
     assert manager(monkeypatch, {(ACTIVE, names.NM_ACTIVE): {**TUNNEL, "State": state}}).tunnels == ()
 
 
-def test_a_profile_that_we_may_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    (tunnel,) = manager(monkeypatch, {("GetSettings",): None}).tunnels
-    assert (tunnel.interface, tunnel.peers, tunnel.users) == ("wg0", (), frozenset())
+@pytest.mark.parametrize(
+    ("error", "refused"),
+    [
+        (CallFailed(f"{names.NM_SETTINGS}.PermissionDenied", "uid 1000 has no permission"), True),
+        (AccessDenied("no"), True),
+        (CallFailed(names.ERROR_UNKNOWN_METHOD, "it has gone"), False),
+    ],
+)
+def test_a_profile_that_we_may_not_read(monkeypatch: pytest.MonkeyPatch, error: Exception, refused: bool) -> None:
+    (tunnel,) = manager(monkeypatch, {("GetSettings",): error}).tunnels
+    assert (tunnel.interface, tunnel.peers, tunnel.users, tunnel.refused) == ("wg0", (), frozenset(), refused)
+
+
+def test_no_networkmanager(monkeypatch: pytest.MonkeyPatch) -> None:
+    facts = look(monkeypatch, system={("NameHasOwner", names.NM): False})
+    assert (facts.network_manager, facts.network_manager_problem) == (None, "")
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        (names.NM_PATH, names.NM),
+        (ACTIVE, names.NM_ACTIVE),
+        (DEVICE, names.NM_DEVICE),
+        ("/ip4", names.NM_IP4),
+        ("GetSettings",),
+    ],
+)
+@pytest.mark.parametrize("error", [CallTimedOut("no answer"), InvalidValue("no answer")])
+def test_a_networkmanager_that_hangs(
+    monkeypatch: pytest.MonkeyPatch, question: tuple[object, ...], error: Exception
+) -> None:
+    facts = look(monkeypatch, system={question: error})
+    assert (facts.network_manager, facts.network_manager_problem) == (None, "no answer")
+
+
+def test_a_connection_that_goes_while_we_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = CallFailed(names.ERROR_UNKNOWN_OBJECT, "no such object")
+    assert manager(monkeypatch, {(ACTIVE, names.NM_ACTIVE): gone}).tunnels == ()
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,9 @@ REFUSED = agent(
     State="unavailable",
     tunnels=[tunnel(State="unavailable", LastError="polkit does not permit it")],
 )
+SPACED = replace(HOME, id="My VPN")
+SPACES = ConfigFacts(parse('[tunnel."My VPN"]\nzone = "a.example"\nregistry = "10.1.0.1"\n', "config.toml"))
+HUNG = facts(network_manager=None, network_manager_problem="no answer in 5 s")
 SITUATIONS = {
     "no session bus": (
         facts(AgentFacts(), session_bus_problem="no such file"),
@@ -114,7 +117,20 @@ SITUATIONS = {
     ),
     "configured and down": (
         facts(agent(tunnels=[], peers=[], State="idle"), {"tunnels": ()}),
-        ("configuration", Result.PROBLEM, "[tunnel.home] is configured, and no such", "nmcli connection up home"),
+        ("configuration", Result.PROBLEM, "[tunnel.home] is configured, and no such", "nmcli connection up ID"),
+    ),
+    "its permissions do not admit us": (
+        facts(agent(tunnels=[], peers=[], State="idle"), {"tunnels": (replace(SPACED, refused=True),)}, config=SPACES),
+        (
+            "configuration",
+            Result.PROBLEM,
+            '[tunnel."My VPN"] is configured and wg0 is up, but the permissions',
+            "sudo nmcli connection modify 'My VPN' +connection.permissions user:u",
+        ),
+    ),
+    "an interface with a dot": (
+        facts(manager={"tunnels": (replace(HOME, interface="wg.home"),)}, config=NO_CONFIG, agent=AgentFacts()),
+        ("configuration", Result.PROBLEM, "wg.home is up.", '.config/wgsd-nm/config.toml: [tunnel."wg.home"],'),
     ),
     "configured, up, unknown to the agent": (
         facts(agent(tunnels=[], peers=[], State="idle")),
@@ -127,6 +143,21 @@ SITUATIONS = {
     "no NetworkManager": (
         facts(network_manager=None),
         ("NetworkManager", Result.PROBLEM, "is not running", "enable --now"),
+    ),
+    "NetworkManager hangs": (HUNG, ("NetworkManager", Result.CANNOT_TELL, "not answer: no answer in 5 s.", "restart")),
+    "NetworkManager hangs, and what is up": (
+        replace(HUNG, agent=agent(tunnels=[], peers=[])),
+        ("configuration", Result.CANNOT_TELL, "[tunnel.home] is configured; only NetworkManager knows", ""),
+    ),
+    "NetworkManager hangs, and the agent knows what is up": (
+        HUNG,
+        ("configuration", Result.OK, "[tunnel.home] is configured, and wg0 is up.", ""),
+    ),
+    "NetworkManager hangs, and the way out": (HUNG, ("network", Result.CANNOT_TELL, "Only NetworkManager knows", "")),
+    "NetworkManager hangs, and the portal": (HUNG, ("portal", Result.CANNOT_TELL, "Only NetworkManager knows", "")),
+    "NetworkManager hangs, and the helper": (
+        replace(HUNG, agent=REFUSED),
+        ("permission", Result.PROBLEM, "wg0: polkit does not permit it.", "NetworkManager's line above"),
     ),
     "no system bus": (
         facts(network_manager=None, system_bus_problem="no such file"),
@@ -169,6 +200,10 @@ SITUATIONS = {
     "connection.permissions": (
         facts(REFUSED, {"tunnels": (replace(HOME, users=frozenset({"v"})),)}),
         ("permission", Result.PROBLEM, "wg0: polkit", "modify home +connection.permissions user:u"),
+    ),
+    "a profile that we may not read": (
+        facts(REFUSED, {"tunnels": (replace(SPACED, refused=True),)}, config=SPACES),
+        ("permission", Result.PROBLEM, "wg0: polkit", "modify 'My VPN' +connection.permissions user:u"),
     ),
     "polkit, though connection.permissions admit us": (
         facts(REFUSED, {"tunnels": (replace(HOME, users=frozenset({"u", "v"})),)}),
@@ -246,6 +281,7 @@ def test_what_is_explained_already_is_not_told_again_of_each_peer(state: str) ->
         ("agent hangs", False),
         ("agent ended", True),
         ("no NetworkManager", True),
+        ("NetworkManager hangs", False),
     ],
 )
 def test_could_look(name: str, looked: bool) -> None:

@@ -77,3 +77,51 @@ def test_a_reader_who_is_gone_is_no_traceback() -> None:
             [sys.executable, "-m", "wgsd_nm.cli", *words], stdout=pipe, stderr=subprocess.PIPE, timeout=20, check=False
         )
     assert (ended.returncode, ended.stderr) == (program.NO_READER, b"")
+
+
+KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+
+
+def ended(command: str) -> subprocess.CompletedProcess[str]:
+    """The program as a shell starts it, in which every warning is an error; its output is buffered."""
+    return subprocess.run(
+        ["/bin/sh", "-c", f"exec {sys.executable} -W error -m wgsd_nm.cli {command}"],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
+    )
+
+
+@pytest.mark.parametrize("words", [f"key {KEY}", f"key x {KEY}", "--version", "key --help"])
+def test_an_output_that_is_full_is_one_line(words: str) -> None:
+    full = ended(f"{words} >/dev/full")
+    assert full.returncode == program.FAILED
+    assert full.stderr.splitlines()[-1] == "wgsd-nm: cannot read or write: No space left on device"
+    assert "Traceback" not in full.stderr
+    assert ended(f"{words} >/dev/full 2>&1").returncode == program.FAILED
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_an_output_that_is_closed_takes_nothing(closed: str) -> None:
+    done = ended(f"key {KEY} {closed}")
+    assert (done.returncode, done.stderr) == (0, "")
+    wrong = ended(f"key x {closed}")
+    assert (wrong.returncode, wrong.stdout) == (2, ""), "a complaint is no output"
+
+
+def test_what_the_outputs_encoding_lacks_is_a_question_mark() -> None:
+    script = (
+        "import sys; from wgsd_nm.cli import __main__ as program, key; key.converted = lambda _: 'Zo\\xeb'; "
+        "sys.argv = ['wgsd-nm', 'key', 'x']; program.main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "Zo?\n", "")

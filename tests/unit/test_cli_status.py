@@ -40,6 +40,7 @@ def test_never() -> None:
 
 
 PIPE = Style()
+NOTHING_UP = "  The agent knows of no configured tunnel that is up; wgsd-nm doctor says more."
 ABSENT = peer(
     Name="carol", Endpoint="", Source="none", State="unreachable", ReasonText="Unknown there.", LatestHandshake=0
 )
@@ -50,11 +51,11 @@ def lines(style: Style = PIPE, **said: Any) -> list[str]:
 
 
 def test_nothing_is_up() -> None:
-    assert lines(tunnels=[], peers=[]) == ["State: degraded"]
+    assert lines(tunnels=[], peers=[]) == ["State: degraded", NOTHING_UP]
 
 
 def test_what_is_wrong_with_the_agent() -> None:
-    assert lines(tunnels=[], peers=[], LastError="It is wrong.") == ["State: degraded", "  It is wrong."]
+    assert lines(tunnels=[], peers=[], LastError="It is wrong.") == ["State: degraded", "  It is wrong.", NOTHING_UP]
 
 
 def test_a_tunnel_and_its_peers() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from ipaddress import ip_network
+from ipaddress import ip_interface, ip_network
 from typing import Any
 
 import pytest
@@ -134,6 +134,13 @@ REGISTRY_PEER: dict[str, tuple[dict[str, Any], ConnectionFacts | None, Result, s
         "Write persistent-keepalive=25 into [wireguard-peer.",
     ),
     "keepalive off in the kernel": ({"PersistentKeepalive": 0}, HOME, Result.PROBLEM, "keepalive is off", "up home"),
+    "keepalive off, and a name with spaces": (
+        {"PersistentKeepalive": 0},
+        replace(HOME, id="My VPN"),
+        Result.PROBLEM,
+        "keepalive is off",
+        "nmcli connection up 'My VPN'",
+    ),
     "keepalive on in the kernel": ({"PersistentKeepalive": 25}, NO_KEEPALIVE, Result.OK, "answers", ""),
     "silent": (SILENT, HOME, Result.PROBLEM, "Nothing of the registry's.", "public key"),
     "of wg-quick and of an older agent": (SILENT, WG_QUICK, Result.PROBLEM, "Nothing of the registry's.", "public key"),
@@ -173,6 +180,22 @@ def test_a_registry_that_is_a_peer_by_its_public_address() -> None:
 
 def test_of_a_foreign_device_nothing_is_said_of_what_is_not_known() -> None:
     assert [finding.step for finding in examined(connection=WG_QUICK)] == ["registry", "peer", "peer"]
+
+
+def test_a_registry_inside_of_a_tunnel_that_carries_everything() -> None:
+    everything = (ip_network("0.0.0.0/0"), ip_network("::/0"))
+    peers = replace(PROFILE[0], allowed_ips=everything), *PROFILE[1:]
+    full = replace(HOME, addresses=(ip_interface("10.0.0.1/24"),), peers=peers)
+    finding = the("registry peer", examined({"Registries": ["10.0.0.254"]}, connection=full))
+    assert (finding.result, finding.name) == (Result.OK, "registry")
+    forgotten = [registry_peer(PersistentKeepalive=0), peer()]
+    finding = the("registry peer", examined({"Registries": ["10.0.0.254"]}, forgotten, full))
+    assert finding.result is Result.PROBLEM
+    assert "keepalive is off" in finding.text
+    strict = facts(agent(), strict_filters=frozenset({"eth0"}))
+    known = [PeerView.of(registry_peer(**SILENT | {"Reason": "no-reply"}))]
+    found = tunnel_findings(TunnelView.of(tunnel(Registries=["10.0.0.254"])), known, full, strict)
+    assert the("filter", list(found)).result is Result.PROBLEM
 
 
 def test_a_strict_filter_is_a_problem_where_everything_goes_into_a_silent_tunnel() -> None:

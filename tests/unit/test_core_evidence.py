@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import inf
 
 import pytest
 
@@ -20,12 +21,14 @@ class Readings:
 
     now: float = 1000.0
     evidence: Evidence = field(default_factory=Evidence)
+    stirred_at: float = -inf
 
     def read(self, handshake: float = 0, rx: int = 0, tx: int = 0, keepalive: int = 0, asked_before: float = 0) -> None:
         self.now += 5
         shaken = int((EPOCH + handshake) * 1e6) if handshake else 0
         peer = Peer(BOB, None, shaken, rx, tx, keepalive)
-        self.evidence = self.evidence.observe(peer, self.now - asked_before, self.now, int((EPOCH + self.now) * 1e6))
+        clock = int((EPOCH + self.now) * 1e6)
+        self.evidence = self.evidence.observe(peer, self.now - asked_before, self.now, clock, self.stirred_at)
 
 
 @pytest.fixture
@@ -119,6 +122,7 @@ def test_after_a_long_pause_silence_counts_from_the_check_not_from_the_pause(rea
 def test_on_a_live_path_an_unanswered_initiation_is_sending_into_silence(
     readings: Readings, sent: int, keepalive: int
 ) -> None:
+    readings.stirred_at = readings.now
     readings.read(handshake=1000, keepalive=keepalive)
     readings.read(handshake=1008, keepalive=keepalive)
     readings.read(handshake=1008, tx=sent, keepalive=keepalive)
@@ -132,9 +136,30 @@ def test_on_a_live_path_an_unanswered_initiation_is_sending_into_silence(
 
 
 def test_on_a_dead_path_initiations_tell_nothing_new(readings: Readings) -> None:
-    readings.read(handshake=1000)
-    readings.read(handshake=1000, tx=148)
+    readings.read(handshake=1000, keepalive=25)
+    readings.read(handshake=1000, tx=148, keepalive=25)
     assert readings.evidence.silence(readings.now) == 0
+
+
+def test_without_keepalive_an_initiation_tells_that_somebody_sends(readings: Readings) -> None:
+    readings.read()
+    readings.read(tx=147)
+    assert readings.evidence.sent_at < 0
+    readings.read(tx=147 + 148)
+    assert readings.evidence.sent_at == readings.now
+    assert readings.evidence.silence(readings.now) == 5
+
+
+def test_initiations_that_we_have_caused_tell_nothing_of_others(readings: Readings) -> None:
+    readings.read()
+    readings.stirred_at = readings.now
+    for n in range(1, 21):  # eighteen of them, and two readings in which nobody sends
+        readings.read(tx=148 * min(n, 18))
+    assert readings.evidence.sent_at < 0
+    readings.now += 20
+    readings.read(tx=148 * 19)
+    readings.read(tx=148 * 20)
+    assert readings.evidence.sent_at == readings.now
 
 
 @pytest.mark.parametrize(
@@ -142,6 +167,7 @@ def test_on_a_dead_path_initiations_tell_nothing_new(readings: Readings) -> None
     [(296 + 96, 0, False), (297 + 96, 0, True), (296 + 96 + 5 * 32, 1, False), (297 + 96 + 5 * 32, 1, True)],
 )
 def test_what_the_kernel_sends_is_no_traffic(readings: Readings, sent: int, keepalive: int, traffic: bool) -> None:
+    readings.stirred_at = readings.now
     readings.read(handshake=1000, keepalive=keepalive)
     readings.read(handshake=1000, tx=sent, keepalive=keepalive)
     assert (readings.evidence.sent_at == readings.now) is traffic

@@ -13,6 +13,8 @@ import pytest
 from tests.unit.core_story import (
     BOB,
     CAFE,
+    CAROL,
+    EPOCH,
     HOME,
     OFFICE,
     REGISTRY,
@@ -28,7 +30,7 @@ from tests.unit.core_story import (
     uplink,
 )
 from wgsd_nm.core import config
-from wgsd_nm.core.errors import NoAnswer, NoSuchPeer
+from wgsd_nm.core.errors import CallTimedOut, NoAnswer, NoSuchPeer
 from wgsd_nm.core.events import (
     Action,
     Announce,
@@ -42,6 +44,8 @@ from wgsd_nm.core.events import (
     Resolve,
     SeatChanged,
     SetEndpoints,
+    SetFailed,
+    Woke,
 )
 from wgsd_nm.core.memory import Memory
 from wgsd_nm.core.model import Endpoint, EndpointChange, Peer, PeerState, ProfilePeer, Source, Uplink
@@ -149,6 +153,30 @@ def test_a_proof_forgets_what_was_tried() -> None:
     assert (story.peer(BOB).tried, story.peer(BOB).former, story.peer(BOB).trial) == ((), None, None)
 
 
+def test_a_peer_that_cannot_be_probed_keeps_its_path_while_its_session_lasts() -> None:
+    """It has no address of its own, and an empty packet draws no answer: that it is silent proves nothing."""
+    site = kernel_peer(BOB, "192.168.50.0/24", OFFICE, 25)
+    story = Story.of(site)
+    shaken = int((EPOCH + story.now - 10) * 1e6)
+    story.kernel[BOB] = replace(site, latest_handshake=shaken, rx_bytes=5000, tx_bytes=5000)
+    story.starts()
+    story.works()
+    assert writes(goes_on(story, 160, HOME)) == []
+    assert [wanted for _, wanted, _ in writes(goes_on(story, 60, HOME))][:1] == [HOME]
+
+
+def test_a_peer_that_cannot_be_probed_is_given_up_when_somebody_sends_into_silence() -> None:
+    site = kernel_peer(BOB, "192.168.50.0/24", HOME, 25)
+    story = Story.settled(site, bob=HOME)
+    story.connects(BOB, OFFICE)
+    story.sees(ELSEWHERE)
+    done: list[Action] = []
+    for _ in range(25):
+        story.sends(BOB, 2000)
+        done += goes_on(story, 1, HOME)
+    assert writes(done) == [(OFFICE, HOME, Reason.SILENT)]
+
+
 # --- several registries ----------------------------------------------------------------------------------------------
 
 
@@ -208,6 +236,61 @@ def test_a_registry_whose_record_changes_is_followed_while_the_other_is_silent()
     story.tells(SECOND, bob=NoAnswer("silence"))
     story.works()
     assert story.kernel[BOB].endpoint == CAFE
+
+
+@pytest.mark.parametrize("slow_one_says", [HOME, OFFICE])
+def test_a_record_that_changes_is_followed_though_another_registry_answers_first(slow_one_says: Endpoint) -> None:
+    story = with_two()
+    story.tells("10.0.0.254", bob=HOME)
+    story.tells(SECOND, bob=slow_one_says)
+    story.works()
+    story.connects(BOB)
+    done = told_by_both(story, CAFE, slow_one_says)
+    assert writes(done) == [(HOME, CAFE, Reason.MOVED)]
+
+
+def test_a_record_that_changes_back_is_not_followed_later() -> None:
+    story = with_two()
+    story.tells("10.0.0.254", bob=HOME)
+    story.tells(SECOND)
+    story.works()
+    story.connects(BOB)
+    for said in (SIX, HOME):
+        assert writes(told_by_both(story, said, None)) == []
+        story.receives(BOB)
+        story.check()
+    assert writes(told_by_both(story, HOME, CAFE)) == []
+
+
+def told_by_both(story: Story, first: Endpoint, second: Endpoint | None) -> tuple[Action, ...]:
+    """A pass in which the second registry is the faster one; it knows nothing if its answer is None."""
+    story.sleeps(1)
+    before = len(story.done)
+    story.hear(RefreshRequested(before))
+    story.works()
+    story.tells(SECOND, **({} if second is None else {"bob": second}))
+    story.tells("10.0.0.254", bob=first)
+    story.works()
+    return tuple(story.done[before:])
+
+
+def test_one_dead_registry_of_two_is_no_trouble_while_the_other_answers() -> None:
+    story = Story.of(bob(), kernel_peer(CAROL, "10.0.0.3/32"))
+    story.hear(ConfigLoaded(TWO))
+    story.starts()
+    story.works()
+    dead = NoAnswer("silence")
+    for turn in range(2):
+        while not story.tunnel.pending:
+            story.shakes(BOB)
+            story.shakes(REGISTRY)
+            story.sleeps(5)
+            story.works()
+        story.tells("10.0.0.254", bob=HOME)
+        story.sleeps(3)
+        story.tells(SECOND, bob=dead, carol=dead, me=dead)
+        story.works()
+        assert story.tunnel.lookup_error is None, f"turn {turn}"
 
 
 @pytest.mark.parametrize(
@@ -356,6 +439,82 @@ def test_a_peer_that_roams_is_no_contestant() -> None:
     assert shown(story).source is Source.ROAMED
 
 
+def test_an_endpoint_that_worked_before_it_fell_silent_was_no_contest() -> None:
+    story = Story.settled(bob(), bob=HOME)
+    story.connects(BOB)
+    for roamed in (CAFE, OFFICE):
+        story.receives(BOB, roamed)
+        story.check()
+        story.receives(BOB)
+        story.check()
+        done: list[Action] = []
+        for _ in range(40):
+            story.sends(BOB, 2000)
+            done += goes_on(story, 1, HOME)
+        assert writes(done) == [(roamed, HOME, Reason.SILENT)]
+        story.connects(BOB)
+    assert story.peer(BOB).stood_down is False
+
+
+def stood_down() -> Story:
+    """Somebody has set bob's endpoint twice."""
+    story = Story.settled(bob(), bob=HOME)
+    for _ in range(2):
+        person_sets(story, CAFE)
+        goes_on(story, 10, HOME)
+    assert story.peer(BOB).stood_down
+    return story
+
+
+def test_who_stood_down_goes_on_when_the_foreign_endpoint_has_worked() -> None:
+    story = stood_down()
+    story.shakes(BOB)
+    story.check()
+    assert story.peer(BOB).stood_down is False
+    done: list[Action] = []
+    for _ in range(60):
+        story.sends(BOB, 2000)
+        done += goes_on(story, 1, HOME)
+    assert [wanted for _, wanted, _ in writes(done)][:1] == [HOME]
+
+
+def test_who_stood_down_still_sets_what_was_cleared() -> None:
+    story = stood_down()
+    story.kernel[BOB] = replace(story.kernel[BOB], endpoint=None)
+    assert writes(goes_on(story, 20, HOME))[:1] == [(None, HOME, Reason.FOUND)]
+
+
+def test_an_order_that_was_carried_out_too_late_to_be_told_is_ours() -> None:
+    story = Story.settled(bob(), bob=HOME)
+    story.connects(BOB)
+    story.sleeps(1)
+    story.hear(RefreshRequested(1))
+    story.works()
+    story.answers(bob=OFFICE)
+    (order,) = of_kind(SetEndpoints, story.done)[-1:]
+    for change in order.changes:
+        story.carry_out(change)
+    story.hear(SetFailed("wg0", CallTimedOut("slow")))
+    story.check()
+    peer = story.peer(BOB)
+    assert (peer.written, peer.former, peer.usurped_at) == (OFFICE, HOME, None)
+    assert of_kind(Announce, story.done)[-1].reason is not Reason.ROAMED
+    assert not peer.evidence.alive, "it has to prove itself"
+
+
+def test_a_failed_write_is_no_trouble_any_more_when_nothing_is_left_to_write() -> None:
+    story = Story.of(bob(keepalive=0))
+    story.hear(ConfigLoaded(config.parse(f'[tunnel.home]\nzone = "z.example"\nregistry = "{SECOND}"\n', "test")))
+    story.starts()
+    story.works()
+    story.answers(bob=HOME)
+    story.hear(SetFailed("wg0", CallTimedOut("slow")))
+    assert story.tunnel.refusal is not None
+    story.kernel[BOB] = replace(story.kernel[BOB], endpoint=HOME)
+    goes_on(story, 60, HOME)
+    assert story.tunnel.refusal is None
+
+
 # --- who is poked ----------------------------------------------------------------------------------------------------
 
 
@@ -395,6 +554,33 @@ def test_a_peer_that_refresh_makes_wanted_is_poked_when_its_lookup_is_answered()
     assert orders == [(EndpointChange(BOB, HOME, None),)]
 
 
+@pytest.mark.parametrize("chance", [0.0, 0.9])
+def test_a_peer_without_keepalive_is_wanted_when_the_kernel_begins_handshakes_for_somebody(chance: float) -> None:
+    """Its session has ended long ago, and it has moved: nothing but initiations is sent, each five seconds."""
+    story = Story.settled(bob(keepalive=0), bob=HOME)
+    story.chance = chance
+    for _ in range(10):
+        story.shakes(REGISTRY)
+        goes_on(story, 100, HOME)
+    done: list[Action] = []
+    for _ in range(12):
+        story.sends(BOB, 148)
+        done += goes_on(story, 5, OFFICE)
+    assert (HOME, OFFICE, Reason.MOVED) in writes(done)
+
+
+def test_initiations_that_a_poke_of_ours_began_make_nobody_wanted() -> None:
+    story = Story.settled(bob(keepalive=0), bob=HOME)
+    story.hear(RefreshRequested(1))
+    goes_on(story, 1, HOME)
+    wanted_until = story.peer(BOB).named_until
+    for _ in range(18):
+        story.sends(BOB, 148)
+        goes_on(story, 5.3, HOME)
+    goes_on(story, wanted_until - story.now + 1, HOME)
+    assert not story.peer(BOB).wanted(story.now)
+
+
 # --- the registry's own peer -----------------------------------------------------------------------------------------
 
 
@@ -432,6 +618,20 @@ def test_the_registrys_host_is_resolved_again_when_its_path_is_dead() -> None:
     assert of_kind(Announce, story.done)[-1].reason is Reason.RESOLVED
     story.connects(REGISTRY)
     assert of_kind(Resolve, story.sleeps(600)) == []
+
+
+def test_without_keepalive_it_is_resolved_again_all_the_same() -> None:
+    story = with_host()
+    story.kernel[REGISTRY] = replace(story.kernel[REGISTRY], persistent_keepalive=0)
+    story.starts()
+    story.works()
+    story.answers(bob=HOME)
+    story.connects(REGISTRY)
+    story.hear(Woke())
+    for _ in range(12):
+        story.works()
+        story.sleeps(1)
+    assert of_kind(Resolve, story.done)
 
 
 def test_where_its_address_has_no_route_it_is_resolved_and_set_at_once() -> None:

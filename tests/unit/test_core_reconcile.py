@@ -139,14 +139,15 @@ def waits(endpoint: Endpoint, seconds: float, *tried: Endpoint, poke: bool = Fal
     ],
 )
 def test_what_may_be_overwritten(peer: PeerWatch, decision: Decision) -> None:
-    assert decide(peer, ground(), NOW) == decision
+    assert decide(peer, ground(), NOW, wanted=peer.wanted(NOW)) == decision
 
 
 def test_what_cannot_be_reached_at_all_gets_no_trial() -> None:
     six = Endpoint.parse("[2001:db8:2::1]:51820")
-    assert decide(watched(HOME, HOME, six), ground(ONLY_6), NOW) == Decision(six, Reason.SILENT, tried=(HOME,))
+    decision = decide(watched(HOME, HOME, six), ground(ONLY_6), NOW, wanted=True)
+    assert decision == Decision(six, Reason.SILENT, tried=(HOME,))
 
 
 def test_what_a_session_proves_ends_with_it() -> None:
     peer = watched(CAFE, HOME)._replace(evidence=Evidence(alive_since=NOW - 500, handshake_at=NOW - 181))
-    assert decide(peer, ground(), NOW) == waits(CAFE, 5.5, poke=True)
+    assert decide(peer, ground(), NOW, wanted=peer.wanted(NOW)) == waits(CAFE, 5.5, poke=True)

@@ -16,7 +16,7 @@ from wgsd_nm.agent import configfile, statefile
 from wgsd_nm.agent.clock import WallClock
 from wgsd_nm.agent.helper import HelperClient
 from wgsd_nm.agent.logind import Logind
-from wgsd_nm.agent.loop import Loop
+from wgsd_nm.agent.loop import FIRST_NETWORK, Loop
 from wgsd_nm.agent.networkmanager import NetworkManager
 from wgsd_nm.agent.resolver import Resolver
 from wgsd_nm.agent.service import Service
@@ -66,39 +66,76 @@ async def run() -> int:
     except BusError as error:
         _log.error("the session bus cannot be reached: %s", error)
         return 1
+    try:
+        await _require_alone(session)
+    except BusError as error:
+        _log.error("%s", error)
+        await session.close()
+        return 1
     service.start(loop)
     reload_on_signal()
     running = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         running.add_signal_handler(number, stop.set)
     running.add_signal_handler(signal.SIGHUP, reload_on_signal)
-    try:
-        await session.request_name(names.AGENT)
-    except BusError as error:
-        _log.error("%s", error)
-        await session.close()
-        return 1
     clock.start()
     await logind.start()
     await network_manager.start()
     keeper = asyncio.create_task(system.keep(on_connected))
     lost = asyncio.create_task(session.lost())
     stopped = asyncio.create_task(stop.wait())
+    serving = asyncio.create_task(_serve(session, loop.known))
+    ends = (keeper, lost, stopped, serving)
     try:
-        await asyncio.wait([keeper, lost, stopped], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         if lost.done():
             _log.error("the session bus has ended")
+        else:
+            _tell_failure(keeper, serving)
         return 0 if stopped.done() else 1
     finally:
-        for task in (keeper, lost, stopped):
+        for task in ends:
             task.cancel()
-        await asyncio.gather(keeper, lost, stopped, return_exceptions=True)
+        await asyncio.gather(*ends, return_exceptions=True)
         clock.close()
         await logind.close()
         await network_manager.close()
         await loop.close()
         await session.close()
         await system.close()
+
+
+async def _require_alone(session: Bus) -> None:
+    """Raises BusError where there is an agent already: the name that would tell is taken when work has begun."""
+    (owned,) = await session.call(names.DBUS, names.DBUS_PATH, names.DBUS, "NameHasOwner", "s", names.AGENT)
+    if owned:
+        raise BusError(f"another process owns the bus name {names.AGENT} on the session bus: stop it first")
+
+
+async def _serve(session: Bus, known: asyncio.Event) -> None:
+    """Take our name as soon as clients can be told how things are, and keep it. Raises BusError if it is taken.
+
+    Who calls before that waits: the bus keeps a call that has started us. But not for a neighbour that is silent.
+    """
+    try:
+        async with asyncio.timeout(FIRST_NETWORK):
+            await known.wait()
+    except TimeoutError:
+        _log.warning(
+            "NetworkManager or the helper has not answered within %g s; clients are served all the same", FIRST_NETWORK
+        )
+    await session.request_name(names.AGENT)
+    await asyncio.Event().wait()
+
+
+def _tell_failure(*tasks: asyncio.Task[None]) -> None:
+    """Say why one of these, which never end by themselves, has ended."""
+    for task in tasks:
+        match task.exception() if task.done() else None:
+            case BusError() as error:
+                _log.error("%s", error)
+            case BaseException() as error:
+                _log.critical("this is an error of wgsd-nm", exc_info=error)
 
 
 def main() -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 from wgsd_nm.core.config import Config, parse
@@ -24,8 +25,7 @@ def load() -> Config:
     """The user's file, else the system's; without any, nothing is configured. Raises ConfigError."""
     for path in (user_file(), SYSTEM_FILE):
         try:
-            with path.open("rb") as file:
-                octets = file.read(MAX_SIZE + 1)
+            octets = _read(path)
         except FileNotFoundError:
             continue
         except OSError as error:
@@ -38,3 +38,11 @@ def load() -> Config:
             raise ConfigError(f"{path}: not UTF-8 at octet {error.start}") from error
         return parse(text, str(path))
     return Config()
+
+
+def _read(path: Path) -> bytes:
+    """At most one octet more than MAX_SIZE. Raises OSError; ConfigError for what is no file: a FIFO would hold us."""
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ConfigError(f"{path}: cannot be read: a regular file is expected")
+        return file.read(MAX_SIZE + 1)

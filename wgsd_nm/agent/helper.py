@@ -37,7 +37,7 @@ class HelperClient:
         """Set the endpoints whose expected one is in use, and poke. A key that comes twice is InvalidArguments."""
         reply = await self._call("SetEndpoints", "sa(sss)", interface, [wire.change_to_wire(each) for each in changes])
         with _understood("SetEndpoints"):
-            return {PublicKey.parse(key): ChangeResult(result) for key, result in _only(reply, dict).items()}
+            return {PublicKey.parse(key): _result(word) for key, word in _only(reply, dict).items()}
 
     async def _call(self, member: str, signature: str, *arguments: object) -> list[Any]:
         try:
@@ -60,7 +60,7 @@ def _understood(member: str) -> Iterator[None]:
     """Turns what is wrong with a reply into CallFailed."""
     try:
         yield
-    except ValueError as error:  # InvalidValue, and an unknown ChangeResult
+    except ValueError as error:  # of these is InvalidValue
         raise CallFailed(
             names.ERROR_FAILED, f"the helper's reply to {member} makes no sense; is it of this version? {error}"
         ) from error
@@ -71,6 +71,14 @@ def _only(reply: list[Any], kind: type) -> Any:
     if len(reply) != 1 or not isinstance(reply[0], kind):
         raise InvalidValue(f"expected one {kind.__name__}")
     return reply[0]
+
+
+def _result(word: str) -> ChangeResult:
+    """A word that we do not know is "stale", as Helper1 has it: the peers are read again."""
+    try:
+        return ChangeResult(word)
+    except ValueError:
+        return ChangeResult.STALE
 
 
 def _dictionary(value: object) -> dict[str, Any]:

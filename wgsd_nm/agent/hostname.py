@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass, field
 from ipaddress import ip_address
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from wgsd_nm.agent.exchange import NameServer
 from wgsd_nm.agent.resolver import host_addresses
@@ -30,6 +32,9 @@ GRACE: Final = 0.5
 """Seconds for the other answers, when a first one has come."""
 MAX_SERVERS: Final = 3
 """Name servers of an uplink that are asked (MAXNS of resolv.conf(5))."""
+
+MAX_THREADS: Final = 16
+"""Questions that the system's resolver may owe an answer at a time; each holds a thread for as long."""
 
 
 async def resolve(host: str, port: int, uplinks: tuple[Uplink, ...]) -> tuple[Endpoint, ...]:
@@ -114,11 +119,42 @@ def _servers(uplinks: tuple[Uplink, ...]) -> Iterator[Server]:
 async def _ask_system(host: str, denied: bool) -> list[IPAddress]:
     """What the system's resolver says, which also knows /etc/hosts. Raises LookupFailed's children."""
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_DGRAM)
+        found = await _getaddrinfo(host)
     except ValueError as error:  # of these is UnicodeError
         raise NoSuchPeer(f"{shown(host)} is not a host name") from error
-    except socket.gaierror as error:
-        if denied or error.errno in (socket.EAI_NONAME, socket.EAI_NODATA):
+    except OSError as error:  # most often socket.gaierror; getaddrinfo(3) passes on others, EAI_SYSTEM
+        if denied or (isinstance(error, socket.gaierror) and error.errno in (socket.EAI_NONAME, socket.EAI_NODATA)):
             raise NoSuchPeer(f"the name servers know no address of {shown(host)}") from error
-        raise NoAnswer(f"no name server told the address of {shown(host)}: {error.strerror}") from error
+        raise NoAnswer(f"no name server told the address of {shown(host)}: {error.strerror or error}") from error
     return [ip_address(address[0]) for *_, address in found]
+
+
+_threads: Final = threading.BoundedSemaphore(MAX_THREADS)
+
+
+async def _getaddrinfo(host: str) -> list[Any]:
+    """socket.getaddrinfo in a thread that nothing waits for, neither the end of the loop nor that of the process.
+
+    Raises as it does, and NoAnswer where MAX_THREADS such questions are still unanswered.
+    """
+    if not _threads.acquire(blocking=False):
+        raise NoAnswer(f"{shown(host)} is not asked for: the system's resolver has {MAX_THREADS} questions unanswered")
+    answer: Future[list[Any]] = Future()
+    answer.set_running_or_notify_cancel()  # from now on it cannot be cancelled: the thread sets it in any case
+
+    def ask() -> None:
+        try:
+            found = socket.getaddrinfo(host, None, type=socket.SOCK_DGRAM)
+        except Exception as error:
+            _threads.release()
+            answer.set_exception(error)
+        else:
+            _threads.release()
+            answer.set_result(found)
+
+    try:
+        threading.Thread(target=ask, name="getaddrinfo", daemon=True).start()
+    except RuntimeError as error:  # the user may not have more threads
+        _threads.release()
+        raise NoAnswer(f"the system's resolver cannot be asked for {shown(host)}: {error}") from error
+    return await asyncio.wrap_future(answer)

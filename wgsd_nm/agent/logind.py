@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from wgsd_nm.bus import names
 from wgsd_nm.bus.connection import Bus
-from wgsd_nm.core.errors import BusError
+from wgsd_nm.core.errors import BusError, InvalidValue
 
 _log = logging.getLogger(__name__)
 
@@ -38,6 +38,7 @@ class Logind:
         self._session_id = environment.get("XDG_SESSION_ID", "")
         self._told: bool | None = None
         self._owner = ""
+        self._user = ""
         self._session = ""
         self._signals = 0
         self._finding: asyncio.Task[None] | None = None
@@ -59,6 +60,13 @@ class Logind:
                 interface=names.PROPERTIES,
                 member="PropertiesChanged",
                 arg0=_SESSION,
+            ),
+            self._bus.subscribe(
+                self._user_changed,
+                sender=names.LOGIN1,
+                interface=names.PROPERTIES,
+                member="PropertiesChanged",
+                arg0=_USER,
             ),
         )
         await self._bus.watch_owner(names.LOGIN1, self._owned)
@@ -88,22 +96,27 @@ class Logind:
             case [_, _, list(invalidated)] if "Active" in invalidated:
                 self._find()
 
-    def _sessions_changed(self, _path: str, body: list[Any]) -> None:
-        """A session came or went: while we have none it may be ours, and ours may be gone."""
+    def _user_changed(self, path: str, body: list[Any]) -> None:
         match body:
-            case [_, str(path)] if self._session in ("", path):
+            case [_, dict(changed), list(invalidated)] if path == self._user and "Display" in (*changed, *invalidated):
                 self._find()
+
+    def _sessions_changed(self, _path: str, _body: list[Any]) -> None:
+        """A session came or went: it may be ours now, or ours may be gone."""
+        self._find()
 
     def _owned(self, owner: str) -> None:
         """A logind that is gone leaves things as they were; one that is back is asked."""
         self._owner = owner
-        self._session = ""
+        self._user = self._session = ""
         if owner:
             self._find()
         elif self._told is None:
             self._tell(True)
 
     def _find(self) -> None:
+        """Anew. Until it is known which session is ours no signal tells of it: what is read then is newer."""
+        self._session = ""
         if self._finding is not None:
             self._finding.cancel()
         self._finding = asyncio.get_running_loop().create_task(self._find_session()) if self._owner else None
@@ -118,12 +131,15 @@ class Logind:
     async def _own_session(self) -> str:
         """The path of the session that we serve, "" if there is none.
 
-        A unit of the user's service manager belongs to no session; then it is the user's graphical one.
+        A unit of the user's service manager belongs to no session; then it is the one that logind has elected as the
+        user's display: a graphical one, and while there is none, one at a terminal or from far away. It elects anew
+        when a session begins or ends, and says so by Display of the user, after SessionNew.
         """
         if self._session_id and (path := await self._ask("GetSession", "s", self._session_id)):
             return path
-        if user := await self._ask("GetUser", "u", os.getuid()):
-            match await self._property(user, _USER, "Display"):
+        self._user = await self._ask("GetUser", "u", os.getuid())
+        if self._user:
+            match await self._property(self._user, _USER, "Display"):
                 case [str(session), str(path)] if session:
                     return path
         return await self._ask("GetSessionByPID", "u", os.getpid())
@@ -134,7 +150,7 @@ class Logind:
             reply = await self._bus.call(
                 names.LOGIN1, names.LOGIN1_PATH, names.LOGIN1_MANAGER, method, signature, argument, autostart=False
             )
-        except BusError as error:
+        except (BusError, InvalidValue) as error:
             _log.debug("logind's %s found nothing: %s", method, error)
             return ""
         match reply:
@@ -148,7 +164,7 @@ class Logind:
             reply = await self._bus.call(
                 names.LOGIN1, path, names.PROPERTIES, "Get", "ss", interface, name, autostart=False
             )
-        except BusError as error:
+        except (BusError, InvalidValue) as error:  # InvalidValue: logind's path is none
             _log.warning("logind's %s of %s cannot be read: %s", name, path, error)
             return None
         return next(iter(reply), None)

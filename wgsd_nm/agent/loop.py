@@ -66,6 +66,8 @@ class Loop:
     ) -> None:
         """`memory` is what is known from former runs."""
         self.watch = AgentWatch(memory=memory or Memory())
+        self.known = asyncio.Event()
+        """Set when the network has been seen, and the peers of the tunnels that it has have been read."""
         self._helper = helper
         self._resolver = resolver
         self._on_change = on_change
@@ -74,6 +76,8 @@ class Loop:
         self._lookups: set[asyncio.Task[None]] = set()
         self._saves: set[asyncio.Task[None]] = set()
         self._answers: dict[tuple[str, str], Answers] = {}
+        self._round = 0
+        """So often servers were forgotten: what was asked for before that is of no interest any more."""
         self._replies: dict[int, asyncio.Future[None]] = {}
         self._tokens = count(1)
         self._network_known = asyncio.Event()
@@ -94,6 +98,8 @@ class Loop:
             self._perform(action)
         self._set_timer()
         self._on_change()
+        if self._network_known.is_set() and all(each.reading_since is None for each in self.watch.tunnels.values()):
+            self.known.set()
 
     async def refresh(self, interface: str = "") -> None:
         """Look all peers up now, of one tunnel or of all; return when the endpoints are set. Raises WgsdError.
@@ -137,6 +143,7 @@ class Loop:
             case Probe(interface, addresses):
                 probe(interface, addresses)
             case ForgetServers():
+                self._round += 1
                 for task in self._lookups:
                     task.cancel()
                 self._answers.clear()
@@ -167,11 +174,12 @@ class Loop:
             self.handle(EndpointsSet(order.interface, order.changes, order.reasons, results))
 
     async def _look_up(self, interface: str, server: Server, zone: str, keys: tuple[PublicKey, ...]) -> None:
-        unanswered = set(keys)
+        unanswered, asked_in = set(keys), self._round
 
         def answered(key: PublicKey, answer: Advertisement | LookupFailed) -> None:
-            unanswered.discard(key)
-            self._answered(interface, server, key, answer)
+            if asked_in == self._round:
+                unanswered.discard(key)
+                self._answered(interface, server, key, answer)
 
         try:
             await self._resolver.lookups(server, zone, keys, answered)
@@ -195,13 +203,15 @@ class Loop:
 
     async def _resolve(self, order: Resolve) -> None:
         answer: tuple[Endpoint, ...] | LookupFailed
+        asked_in = self._round
         try:
             answer = await hostname.resolve(order.host, order.port, order.uplinks)
         except LookupFailed as error:
             answer = error
         except Exception as error:
             answer = NoAnswer(f"{order.host}: {_as_ours(error)}")
-        self.handle(HostResolved(order.interface, order.public_key, order.host, answer))
+        if asked_in == self._round:
+            self.handle(HostResolved(order.interface, order.public_key, order.host, answer))
 
     def _reply(self, token: int, error: WgsdError | None) -> None:
         reply = self._replies.get(token)

@@ -21,7 +21,7 @@ from typing import Any, Final
 from wgsd_nm.agent.nm_mirror import FOLDERS, INTERFACES, Mirror
 from wgsd_nm.bus import names
 from wgsd_nm.bus.connection import Bus
-from wgsd_nm.core.errors import AccessDenied, BusError, CallFailed
+from wgsd_nm.core.errors import AccessDenied, BusError, CallFailed, InvalidValue
 from wgsd_nm.core.model import Network
 
 _log = logging.getLogger(__name__)
@@ -184,13 +184,14 @@ class NetworkManager:
         self._settle()
 
     async def _settings(self, path: str) -> object:
-        """The settings of a profile, None where they cannot be had: it is gone, or its permissions shut us out.
+        """The settings of a profile, None where they cannot be had: it is gone, its permissions shut us out, or what
+        NetworkManager calls its path is none.
 
         Raises BusError where it is worth another try.
         """
         try:
             reply = await self._bus.call(names.NM, path, names.NM_PROFILE, "GetSettings", autostart=False)
-        except BusError as error:
+        except (BusError, InvalidValue) as error:
             self._complain(f"NetworkManager's profile {path} cannot be read, its tunnel is left out: {error}")
             if _is_final(error):
                 return None
@@ -220,6 +221,6 @@ def _pauses() -> Iterator[float]:
         pause = min(2 * pause, _LAST_RETRY)
 
 
-def _is_final(error: BusError) -> bool:
+def _is_final(error: BusError | InvalidValue) -> bool:
     """Whether the same call would fail again: a change of the profile, which makes a signal, may mend it."""
-    return isinstance(error, AccessDenied) or (isinstance(error, CallFailed) and error.name in _FINAL)
+    return isinstance(error, AccessDenied | InvalidValue) or (isinstance(error, CallFailed) and error.name in _FINAL)

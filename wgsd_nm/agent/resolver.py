@@ -104,7 +104,7 @@ class Resolver:
             try:
                 return await asyncio.shield(under_way)
             except asyncio.CancelledError:
-                if not under_way.cancelled():
+                if not under_way.cancelled() or _is_cancelled():
                     raise
         server = question[0]
         name_server = self._servers.get(server)
@@ -171,6 +171,12 @@ class Resolver:
             )
         targets = (replace(target, addresses=tuple(known.get(target.host, ()))) for target in service.targets)
         return replace(service, targets=tuple(targets), ttl=ttl).advertisement()
+
+
+def _is_cancelled() -> bool:
+    """Whether somebody wants the running task to end."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 async def host_addresses(server: NameServer, host: str, version: Literal[4, 6]) -> tuple[IPAddress, ...]:

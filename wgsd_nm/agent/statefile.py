@@ -27,21 +27,20 @@ def path() -> Path:
 
 
 def load() -> Memory:
-    """What was saved last; nothing where that cannot be had. A file that makes no sense is kept aside, as `.broken`."""
+    """What was saved last; nothing where that cannot be had.
+
+    A file that makes no sense or cannot be read is kept aside, as `.broken`, for the next save would put another in its
+    place.
+    """
     file = path()
     try:
         return Memory.from_text(_read(file))
     except FileNotFoundError:
         _log.info("no endpoints are remembered yet in %s", file)
     except OSError as error:
-        _log.warning("the remembered endpoints in %s cannot be read: %s", file, error.strerror)
+        _keep_aside(file, f"it cannot be read: {error.strerror}")
     except ValueError as error:  # of these is InvalidValue
-        broken = file.with_name(f"{file.name}.broken")
-        _log.warning("the remembered endpoints in %s are forgotten, the file is now %s: %s", file, broken.name, error)
-        try:
-            file.replace(broken)
-        except OSError:
-            pass  # the next save replaces it
+        _keep_aside(file, str(error))
     return Memory()
 
 
@@ -96,6 +95,16 @@ def _read(file: Path) -> str:
     if len(octets) > MAX_SIZE:
         raise InvalidValue(f"expected at most {MAX_SIZE} octets")
     return octets.decode()
+
+
+def _keep_aside(file: Path, trouble: str) -> None:
+    broken = file.with_name(f"{file.name}.broken")
+    try:
+        file.replace(broken)
+    except OSError as error:
+        _log.warning("the remembered endpoints in %s are forgotten: %s (%s)", file, trouble, error.strerror)
+    else:
+        _log.warning("the remembered endpoints in %s are forgotten, the file is now %s: %s", file, broken.name, trouble)
 
 
 def _replace(file: Path, octets: bytes) -> None:

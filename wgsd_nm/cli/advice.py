@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from wgsd_nm.cli import quoting
 from wgsd_nm.cli.facts import ConnectionFacts
 from wgsd_nm.cli.view import PeerView
 from wgsd_nm.core.reason import Reason
@@ -76,7 +78,8 @@ def keepalive(peer: PeerView, connection: ConnectionFacts | None) -> str:
     name, value = "persistent-keepalive=25", _section(peer, connection)
     if connection is None or connection.external:
         return f"write PersistentKeepalive = 25 into {value}, and make the device anew"
-    return f"write {name} into {value}, then: nmcli connection reload && nmcli connection up {connection.id}"
+    up = f"nmcli connection up {quoting.connection_id(connection)}"
+    return f"write {name} into {value}, then: nmcli connection reload && {up}"
 
 
 def _section(peer: PeerView, connection: ConnectionFacts | None) -> str:
@@ -88,9 +91,15 @@ def _section(peer: PeerView, connection: ConnectionFacts | None) -> str:
     )
 
 
+def admit(connection: ConnectionFacts, user: str) -> str:
+    """How to have a profile's permissions admit a user."""
+    permission = shlex.quote(f"user:{user}")
+    return f"sudo nmcli connection modify {quoting.connection_id(connection)} +connection.permissions {permission}"
+
+
 def loosen(interfaces: Sequence[str]) -> str:
     """How to have strict reverse path filters let in what comes beside a tunnel."""
-    settings = " ".join(f"net.ipv4.conf.{name.replace('.', '/')}.rp_filter=2" for name in interfaces)
+    settings = " ".join(shlex.quote(f"net.ipv4.conf.{name.replace('.', '/')}.rp_filter=2") for name in interfaces)
     return f"Make it loose: sysctl {settings}"
 
 
@@ -110,7 +119,7 @@ def list_zone(zone: str, registries: Sequence[str]) -> str:
 
 
 def _ask(name: str, registries: Sequence[str], kind: str) -> str:
-    server = registries[0] if registries else "10.0.0.254"
+    name, server = shlex.quote(name), registries[0] if registries else "10.0.0.254"
     host, colon, port = server.rpartition(":")
     if colon and (host.startswith("[") or ":" not in host):
         return f"dig -p {port} @{host.strip('[]')} {name} {kind}"

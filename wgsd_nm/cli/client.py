@@ -12,8 +12,16 @@ from wgsd_nm.bus import names
 from wgsd_nm.bus.connection import Bus
 from wgsd_nm.core.errors import BusError, BusLost, CallTimedOut, ServiceUnavailable, WgsdError
 
-REFRESH_TIMEOUT: Final = 25.0
-"""Seconds; the agent answers within 20."""
+REFRESH_TIMEOUT: Final = 40.0
+"""Seconds. The agent answers within 20; one that the call has started first has to start and to see the network."""
+
+WHOSE_SESSION: Final = (
+    "run wgsd-nm as the user whose session it is, not by sudo. By ssh, first: "
+    "export DBUS_SESSION_BUS_ADDRESS=unix:path=/run/user/$(id -u)/bus"
+)
+"""What to do where there is no session bus."""
+
+NOTHING_UP: Final = "the agent knows of no configured tunnel that is up; wgsd-nm doctor says more"
 
 DONE: Final = 0
 FAILED: Final = 1
@@ -76,7 +84,12 @@ def with_agent(work: Callable[[Agent], Awaitable[int]]) -> int:
 async def _with_agent(work: Callable[[Agent], Awaitable[int]]) -> int:
     bus = Bus(system=False)
     try:
-        await bus.connect()
+        try:
+            await bus.connect()
+        except BusError as error:
+            print(f"wgsd-nm: the session bus cannot be reached: {error}", file=sys.stderr)
+            print(f"wgsd-nm: {WHOSE_SESSION}", file=sys.stderr)
+            return NO_AGENT
         return await work(Agent(bus))
     except (BusLost, ServiceUnavailable, CallTimedOut) as error:
         print(f"wgsd-nm: the agent cannot be reached: {error}", file=sys.stderr)

@@ -7,10 +7,11 @@ import argparse
 import asyncio
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Final
 
 from wgsd_nm.cli.finding import Finding, Result
-from wgsd_nm.cli.terminal import Colour, Style, columns, padded, standard_output, widths
+from wgsd_nm.cli.terminal import Colour, Style, columns, padded, printable, standard_output, widths
 
 WELL: Final = 0
 ILL: Final = 1
@@ -55,7 +56,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def report(found: Sequence[Finding], style: Style) -> Iterator[str]:
-    """The lines to print: each step, and below it what to do."""
+    """The lines to print: each step, and below it what to do. The texts may be anybody's."""
+    found = [_shown(finding) for finding in found]
     heads = [(_WORDS[finding.result][0], _subject(finding)) for finding in found]
     sizes = widths(heads)
     for finding, (word, subject) in zip(found, heads, strict=True):
@@ -66,6 +68,16 @@ def report(found: Sequence[Finding], style: Style) -> Iterator[str]:
         yield from rest
         if finding.advice:
             yield from style.wrapped(finding.advice, indent + " " * len(_ADVICE), indent + _ADVICE)
+
+
+def _shown(finding: Finding) -> Finding:
+    return replace(
+        finding,
+        text=printable(finding.text),
+        advice=printable(finding.advice),
+        interface=printable(finding.interface),
+        name=printable(finding.name),
+    )
 
 
 def _subject(finding: Finding) -> str:

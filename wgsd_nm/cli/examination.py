@@ -9,7 +9,7 @@ import pwd
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from ipaddress import ip_network
+from ipaddress import ip_interface, ip_network
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,12 +18,17 @@ from wgsd_nm.agent import configfile
 from wgsd_nm.bus import names
 from wgsd_nm.bus.connection import Bus
 from wgsd_nm.cli.facts import AgentFacts, ClockFacts, ConfigFacts, ConnectionFacts, Facts, NetworkManagerFacts
+from wgsd_nm.cli.terminal import printable
 from wgsd_nm.cli.view import AgentView
-from wgsd_nm.core.errors import BusError, ConfigError, InvalidValue
-from wgsd_nm.core.model import Connectivity, IPNetwork, ProfilePeer, PublicKey
+from wgsd_nm.core.errors import AccessDenied, BusError, CallFailed, ConfigError, InvalidValue
+from wgsd_nm.core.model import Connectivity, IPInterface, IPNetwork, ProfilePeer, PublicKey
 
 PATIENCE: Final = 5.0
 """Seconds for each answer."""
+NONE: Final = "/"
+"""NetworkManager's path for no object."""
+NOT_ADMITTED: Final = f"{names.NM_SETTINGS}.PermissionDenied"
+"""NetworkManager's error where the permissions of a profile do not admit the caller (NMSettingsError)."""
 AGENT_UNIT: Final = "wgsd-nm-agent.service"
 
 IPV4_SETTINGS: Final = Path("/proc/sys/net/ipv4/conf")
@@ -39,7 +44,7 @@ async def look() -> Facts:
     session, system = Bus(system=False), Bus(system=True)
     try:
         problems = await asyncio.gather(_connect(session), _connect(system))
-        agent, manager, helper, seat, synchronized = await asyncio.gather(
+        agent, (manager, silence), helper, seat, synchronized = await asyncio.gather(
             _agent(session),
             _network_manager(system),
             _has_helper(system),
@@ -57,6 +62,7 @@ async def look() -> Facts:
         agent=agent,
         config=_config(),
         network_manager=manager,
+        network_manager_problem=silence,
         helper_installed=helper,
         seat_active=seat,
         strict_filters=frozenset(_strict_filters()),
@@ -73,14 +79,17 @@ async def _connect(bus: Bus) -> str:
 
 
 async def _call(bus: Bus, name: str, path: str, interface: str, member: str, *call: object) -> list[Any] | None:
-    """The reply's values, None for any failure. Nothing is started for it; `call` is a signature and arguments."""
-    signature, *arguments = call or ("",)
+    """The reply's values, None for any failure."""
     try:
-        return await bus.call(
-            name, path, interface, member, str(signature), *arguments, timeout=PATIENCE, autostart=False
-        )
+        return await _answer(bus, name, path, interface, member, *call)
     except BusError:
         return None
+
+
+async def _answer(bus: Bus, name: str, path: str, interface: str, member: str, *call: object) -> list[Any]:
+    """The reply's values. Nothing is started for it; `call` is a signature and arguments. Raises as Bus.call does."""
+    signature, *arguments = call or ("",)
+    return await bus.call(name, path, interface, member, str(signature), *arguments, timeout=PATIENCE, autostart=False)
 
 
 async def _properties(bus: Bus, name: str, path: str, interface: str) -> dict[str, Any]:
@@ -130,10 +139,18 @@ def _config() -> ConfigFacts:
         return ConfigFacts(None, str(error), file)
 
 
-async def _network_manager(system: Bus) -> NetworkManagerFacts | None:
-    said = await _properties(system, names.NM, names.NM_PATH, names.NM)
-    if not said:
-        return None
+async def _network_manager(system: Bus) -> tuple[NetworkManagerFacts | None, str]:
+    """What NetworkManager says, None if it does not run; and why it says nothing though it runs, else ""."""
+    try:
+        (owned,) = await _answer(system, names.DBUS, names.DBUS_PATH, names.DBUS, "NameHasOwner", "s", names.NM)
+        return await _asked_manager(system) if owned else None, ""
+    except (BusError, InvalidValue) as error:
+        return None, str(error)
+
+
+async def _asked_manager(system: Bus) -> NetworkManagerFacts:
+    """Raises BusError where it does not answer, InvalidValue where it answers with what is no path."""
+    said = await _object(system, names.NM_PATH, names.NM)
     found = await asyncio.gather(*(_connection(system, path) for path in said.get("ActiveConnections", ())))
     return NetworkManagerFacts(
         version=str(said.get("Version", "")),
@@ -151,24 +168,52 @@ def _connectivity(value: object) -> Connectivity:
     return Connectivity(value) if isinstance(value, int) and value in tuple(Connectivity) else Connectivity.UNKNOWN
 
 
+async def _object(system: Bus, path: str, interface: str) -> dict[str, Any]:
+    """The properties of one of NetworkManager's objects, none if it has gone. Raises BusError."""
+    try:
+        (values,) = await _answer(system, names.NM, path, names.PROPERTIES, "GetAll", "s", interface)
+    except CallFailed:
+        return {}
+    return dict(values)
+
+
 async def _connection(system: Bus, path: str) -> ConnectionFacts | None:
-    """An active connection, if it is of WireGuard."""
-    active = await _properties(system, names.NM, path, names.NM_ACTIVE)
+    """An active connection, if it is of WireGuard. Raises as _asked_manager does."""
+    active = await _object(system, path, names.NM_ACTIVE)
     if active.get("Type") != "wireguard" or active.get("State") != _ACTIVATED or not active.get("Devices"):
         return None
-    device, settings = await asyncio.gather(
-        _properties(system, names.NM, active["Devices"][0], names.NM_DEVICE),
-        _call(system, names.NM, active.get("Connection", "/"), names.NM_PROFILE, "GetSettings"),
+    device, profile = await asyncio.gather(
+        _object(system, active["Devices"][0], names.NM_DEVICE), _profile(system, active.get("Connection", "/"))
     )
-    profile = settings[0] if settings else {}
+    configs = await asyncio.gather(
+        *(
+            _object(system, device.get(name, NONE), interface)
+            for name, interface in (("Ip4Config", names.NM_IP4), ("Ip6Config", names.NM_IP6))
+            if device.get(name, NONE) != NONE
+        )
+    )
+    refused, profile = profile is None, profile or {}
     return ConnectionFacts(
-        interface=str(device.get("Interface", "")),
+        interface=printable(str(device.get("Interface", ""))),
         id=str(active.get("Id", "")),
         uuid=str(active.get("Uuid", "")),
         external=bool(active.get("StateFlags", 0) & _EXTERNAL),
         users=frozenset(_users(profile.get("connection", {}).get("permissions", ()))),
+        refused=refused,
+        addresses=tuple(_interfaces(entry for config in configs for entry in config.get("AddressData", ()))),
         peers=tuple(_peers(profile.get("wireguard", {}).get("peers", ()))),
     )
+
+
+async def _profile(system: Bus, path: str) -> dict[str, Any] | None:
+    """A profile's settings, none if it has gone, None if its permissions shut us out. Raises BusError."""
+    try:
+        (settings,) = await _answer(system, names.NM, path, names.NM_PROFILE, "GetSettings")
+    except AccessDenied:
+        return None
+    except CallFailed as error:
+        return None if error.name == NOT_ADMITTED else {}
+    return dict(settings)
 
 
 def _users(permissions: Iterable[str]) -> Iterator[str]:
@@ -190,6 +235,15 @@ def _peers(entries: Iterable[Mapping[str, Any]]) -> Iterator[ProfilePeer]:
                 tuple(_networks(entry.get("allowed-ips", ()))),
             )
         except InvalidValue:
+            continue
+
+
+def _interfaces(entries: Iterable[Mapping[str, Any]]) -> Iterator[IPInterface]:
+    """NetworkManager's AddressData, as far as it makes sense."""
+    for entry in entries:
+        try:
+            yield ip_interface(f"{entry.get('address')}/{entry.get('prefix')}")
+        except ValueError:
             continue
 
 

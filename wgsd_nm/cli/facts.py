@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from wgsd_nm.cli.view import AgentView
 from wgsd_nm.core.config import Config
-from wgsd_nm.core.model import Connectivity, ProfilePeer
+from wgsd_nm.core.model import Connectivity, IPInterface, ProfilePeer
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,8 @@ class ConfigFacts:
 class ConnectionFacts:
     """An active WireGuard connection. `users` are those that its permissions admit, empty for everybody.
 
-    `external`: the device was made by somebody else, and NetworkManager only shows it. `peers` are the profile's.
+    `refused`: they do not admit us, so that nothing is known of the profile. `external`: the device was made by
+    somebody else, and NetworkManager only shows it. `addresses` are the device's own, `peers` are the profile's.
     """
 
     interface: str
@@ -46,6 +47,8 @@ class ConnectionFacts:
     uuid: str
     external: bool = False
     users: frozenset[str] = frozenset()
+    refused: bool = False
+    addresses: tuple[IPInterface, ...] = ()
     peers: tuple[ProfilePeer, ...] = ()
 
 
@@ -76,7 +79,8 @@ class ClockFacts:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """All of it. A bus's problem is "" if it could be reached; then `network_manager` is None if that does not run.
+    """All of it. A bus's problem is "" if it could be reached; then `network_manager` is None if that does not run, or
+    runs without an answer: `network_manager_problem` says why.
 
     `helper_installed` and `seat_active` (our login session is the active one) are None where nobody can say.
     `strict_filters` are the interfaces where the kernel drops an IPv4 packet to whose sender the best route is another
@@ -91,6 +95,7 @@ class Facts:
     agent: AgentFacts = field(default_factory=AgentFacts)
     config: ConfigFacts = field(default_factory=ConfigFacts)
     network_manager: NetworkManagerFacts | None = None
+    network_manager_problem: str = ""
     helper_installed: bool | None = None
     seat_active: bool | None = None
     strict_filters: frozenset[str] = frozenset()

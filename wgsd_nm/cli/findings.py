@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from wgsd_nm.cli import advice, quoting
+from wgsd_nm.cli.client import WHOSE_SESSION
 from wgsd_nm.cli.facts import ConnectionFacts, Facts
 from wgsd_nm.cli.finding import Finding, cannot_tell, capital, ok, problem, sentence
 from wgsd_nm.cli.profiles import section_of
@@ -15,6 +17,10 @@ from wgsd_nm.core.model import Connectivity
 FUTURE = 5.0
 """Seconds by which a handshake may lie ahead of our clock: it was read a moment after we looked at that."""
 RELOAD = "systemctl --user reload wgsd-nm-agent"
+BRING_UP = (
+    "Bring it up: with nmcli connection up ID where it is NetworkManager's (nmcli connection show lists the IDs), else "
+    "with the program that makes it"
+)
 _EXPLAINED_ELSEWHERE = ("unavailable", "offline", "captive-portal")
 """States of a tunnel whose cause an earlier step has told."""
 _STARTS_BY_ITSELF = ("enabled", "enabled-runtime", "linked", "static", "alias", "generated")
@@ -38,7 +44,8 @@ def examine(facts: Facts) -> Iterator[Finding]:
 def could_look(facts: Facts) -> bool:
     """Whether nothing that should have been looked at was out of reach."""
     agent_hides = facts.agent.running and facts.agent.said is None
-    return not (facts.session_bus_problem or facts.system_bus_problem or agent_hides)
+    out_of_reach = facts.session_bus_problem or facts.system_bus_problem or facts.network_manager_problem
+    return not (out_of_reach or agent_hides)
 
 
 def _agent(facts: Facts) -> Iterator[Finding]:
@@ -47,8 +54,7 @@ def _agent(facts: Facts) -> Iterator[Finding]:
         yield cannot_tell(
             step,
             sentence(f"The session bus cannot be reached: {facts.session_bus_problem}"),
-            "Run wgsd-nm as the user whose session it is, not by sudo. By ssh, first: "
-            "export DBUS_SESSION_BUS_ADDRESS=unix:path=/run/user/$(id -u)/bus",
+            capital(WHOSE_SESSION),
         )
     elif not agent.running:
         started = agent.enabled in _STARTS_BY_ITSELF
@@ -99,38 +105,36 @@ def _configuration(facts: Facts) -> Iterator[Finding]:
         yield problem(step, f"No tunnel is configured. {up}".rstrip(), capital(_how_to_configure(facts, tunnels)))
         return
     matched = {each.interface: section_of(config, each) for each in tunnels}
-    for section in config.tunnels if manager else ():
-        mine = [interface for interface, found in matched.items() if found is section]
+    for section in config.tunnels if manager or facts.network_manager_problem else ():
+        head = quoting.section(section.connection)
+        mine = [each for each in tunnels if matched[each.interface] is section]
         if mine:
-            yield from (_configured(facts, section.connection, interface) for interface in mine)
+            yield from (_configured(facts, head, each) for each in mine)
+        elif manager:
+            yield problem(step, f"{head} is configured, and no such WireGuard connection is up.", BRING_UP)
         else:
-            yield problem(
-                step,
-                f"[tunnel.{section.connection}] is configured, and no such WireGuard connection is up.",
-                f"nmcli connection up {section.connection}",
-            )
+            yield cannot_tell(step, f"{head} is configured; only NetworkManager knows whether that is up.")
     for each in tunnels:
         if matched[each.interface] is None:
-            advice = f"To have it looked after: {_how_to_configure(facts, (each,))}"
-            yield ok(step, f"{each.interface} ({each.id}) is up and not configured, so it is left alone.", advice)
+            what = f"To have it looked after: {_how_to_configure(facts, (each,))}"
+            yield ok(step, f"{each.interface} ({each.id}) is up and not configured, so it is left alone.", what)
 
 
-def _configured(facts: Facts, connection: str, interface: str) -> Finding:
-    said = facts.agent.said
+def _configured(facts: Facts, head: str, connection: ConnectionFacts) -> Finding:
+    step, interface, said = "configuration", connection.interface, facts.agent.said
+    if connection.refused:
+        text = f"{head} is configured and {interface} is up, but the permissions of its connection do not admit us."
+        return problem(step, text, advice.admit(connection, facts.user))
     known = said is None or said.state == "unavailable" or any(each.interface == interface for each in said.tunnels)
     if known:
-        return ok("configuration", f"[tunnel.{connection}] is configured, and {interface} is up.")
-    return problem(
-        "configuration",
-        f"[tunnel.{connection}] is configured and {interface} is up, but the agent does not know of it.",
-        RELOAD,
-    )
+        return ok(step, f"{head} is configured, and {interface} is up.")
+    return problem(step, f"{head} is configured and {interface} is up, but the agent does not know of it.", RELOAD)
 
 
 def _how_to_configure(facts: Facts, tunnels: tuple[ConnectionFacts, ...]) -> str:
     name = tunnels[0].interface if tunnels else "NAME"
     return (
-        f'write into {facts.config.file}: [tunnel.{name}], and below it zone = "wg.example.com" and '
+        f'write into {facts.config.file}: {quoting.section(name)}, and below it zone = "wg.example.com" and '
         f'registry = "10.0.0.254" as they are at your registry; then: {RELOAD}'
     )
 
@@ -142,6 +146,12 @@ def _network_manager(facts: Facts) -> Iterator[Finding]:
             step,
             sentence(f"The system bus cannot be reached: {facts.system_bus_problem}"),
             "Is D-Bus running? systemctl status dbus",
+        )
+    elif facts.network_manager_problem:
+        yield cannot_tell(
+            step,
+            sentence(f"NetworkManager runs, but does not answer: {facts.network_manager_problem}"),
+            "What it does: journalctl -u NetworkManager; if that does not help: sudo systemctl restart NetworkManager",
         )
     elif manager is None:
         yield problem(
@@ -156,6 +166,8 @@ def _network_manager(facts: Facts) -> Iterator[Finding]:
 def _network(facts: Facts) -> Iterator[Finding]:
     step, manager, said = "network", facts.network_manager, facts.agent.said
     if manager is None:
+        if facts.network_manager_problem:
+            yield cannot_tell(step, "Only NetworkManager knows whether a network leads out of this machine.")
         return
     if not manager.networking:
         yield problem(step, "Networking is switched off in NetworkManager, or it sleeps.", "nmcli networking on")
@@ -172,6 +184,8 @@ def _network(facts: Facts) -> Iterator[Finding]:
 def _portal(facts: Facts) -> Iterator[Finding]:
     step, manager = "portal", facts.network_manager
     if manager is None:
+        if facts.network_manager_problem:
+            yield cannot_tell(step, "Only NetworkManager knows whether this network wants a login first.")
         return
     if manager.connectivity is Connectivity.PORTAL:
         where = manager.check_address or "any page without https"
@@ -219,7 +233,8 @@ def _permission(facts: Facts) -> Iterator[Finding]:
     if said is None:
         yield cannot_tell(step, "Only the agent knows whether the helper serves it.", "Run this again while it runs")
         return
-    refused = [each for each in said.tunnels if each.state == "unavailable"] if facts.network_manager else []
+    runs = facts.network_manager is not None or facts.network_manager_problem
+    refused = [each for each in said.tunnels if each.state == "unavailable"] if runs else []
     for tunnel in refused:
         text = sentence(f"{tunnel.interface}: {tunnel.last_error or 'the helper does not serve the agent'}")
         yield problem(step, text, _how_to_be_permitted(_connection(facts, tunnel), facts))
@@ -234,13 +249,15 @@ def _permission(facts: Facts) -> Iterator[Finding]:
 
 
 def _how_to_be_permitted(connection: ConnectionFacts | None, facts: Facts) -> str:
+    if facts.network_manager_problem:
+        return "The helper asks NetworkManager whose the connection is: see NetworkManager's line above"
     if connection and connection.external:
         return (
             f"NetworkManager did not make {connection.interface}, so root has to name it: "
-            f'interfaces = ["{connection.interface}"] in /etc/wgsd-nm/helper.toml'
+            f"interfaces = [{quoting.toml_text(connection.interface)}] in /etc/wgsd-nm/helper.toml"
         )
-    if connection and connection.users and facts.user not in connection.users:
-        return f"sudo nmcli connection modify {connection.id} +connection.permissions user:{facts.user}"
+    if connection and (connection.refused or (connection.users and facts.user not in connection.users)):
+        return advice.admit(connection, facts.user)
     return (
         "polkit permits it to who is logged in at the screen. Elsewhere a rule in /etc/polkit-1/rules.d can; see "
         "pkaction --verbose --action-id io.github.wgsd-nm.helper1.set-endpoints, and journalctl -u wgsd-nm-helper"

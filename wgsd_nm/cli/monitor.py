@@ -18,7 +18,7 @@ from wgsd_nm.core.errors import BusError, BusLost
 
 DESCRIPTION = """\
 Show what happens to tunnels and peers, one line an event, from the present state on and until Ctrl-C. An agent that
-is not running is waited for.
+is not running is started; one that cannot be started, or that ends meanwhile, is waited for.
 """
 
 

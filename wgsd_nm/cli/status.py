@@ -10,9 +10,12 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Final
 
-from wgsd_nm.cli.client import DONE, Agent, with_agent
+from wgsd_nm.cli.client import DONE, NOTHING_UP, Agent, with_agent
+from wgsd_nm.cli.finding import capital, sentence
 from wgsd_nm.cli.terminal import Colour, Style, columns, of_state, padded, standard_output, widths
 from wgsd_nm.cli.view import AgentView, PeerView, TunnelView
+
+DESCRIPTION: Final = "Show the tunnels, their peers, and how each is reached. An agent that is not running is started."
 
 HEADER: Final = ("PEER", "STATE", "FOR", "ENDPOINT", "FROM", "HANDSHAKE")
 REASON: Final = "WHY"
@@ -22,9 +25,7 @@ BELOW: Final = "    "
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = subparsers.add_parser(
-        "status", help="show tunnels and peers", description="Show the tunnels, their peers, and how each is reached."
-    )
+    parser = subparsers.add_parser("status", help="show tunnels and peers", description=DESCRIPTION)
     parser.add_argument("--json", action="store_true", help="print the agent's properties as JSON")
     parser.set_defaults(run=run)
 
@@ -48,6 +49,8 @@ def report(agent: AgentView, now: float, style: Style) -> Iterator[str]:
     yield f"State: {style.paint(agent.state, of_state(agent.state))}"
     if agent.last_error:
         yield from style.wrapped(agent.last_error, MARGIN)
+    if not agent.tunnels:
+        yield from style.wrapped(capital(sentence(NOTHING_UP)), MARGIN)
     for tunnel in agent.tunnels:
         yield ""
         yield from _tunnel(tunnel, now, style)

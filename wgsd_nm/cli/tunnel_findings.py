@@ -71,7 +71,7 @@ def _registry_peer(
     if not leading:
         if tunnel.registries and connection and connection.peers:
             where = ", ".join(tunnel.registries)
-            text = f"No peer's allowed IPs hold {where}, so the registry is asked outside of the tunnel."
+            text = f"No peer's allowed IPs hold {where} in particular, so the registry is asked outside of the tunnel."
             yield cannot_tell(step, text, "If it is inside, add its address to the allowed IPs of its peer")
         return
     configured = {str(peer.public_key): peer.persistent_keepalive for peer in profile}

@@ -124,8 +124,8 @@ class _Turn:
         self.watch = replace(self.watch, network=network)
         plugged = {uplink.interface for uplink in ways_out(network)} & (network.carrier - before.carrier)
         moved = _path(network) != _path(before) or bool(plugged)
-        self._adopt_tunnels(moved=moved, resumed=not could_work, hint=network.connectivity > before.connectivity)
         self._give_up_waiting()
+        self._adopt_tunnels(moved=moved, resumed=not could_work, hint=network.connectivity > before.connectivity)
 
     def _woke(self) -> None:
         self.actions.append(ForgetServers())
@@ -141,7 +141,7 @@ class _Turn:
             self.actions.append(ForgetServers())
             for interface in self.watch.tunnels:
                 with self._turn(interface) as tunnel:
-                    tunnel.begin_anew()
+                    tunnel.resume()
         self._give_up_waiting()
 
     def _adopt_tunnels(self, *, moved: bool = False, resumed: bool = False, hint: bool = False) -> None:
@@ -170,6 +170,11 @@ class _Turn:
             if interface not in kept and tunnel.at_work
         }
         abandoned = any(former[interface].pending for interface in former.keys() - (kept.keys() - new))
+        redirected = {
+            interface
+            for interface in kept.keys() & self.watch.tunnels.keys()
+            if _asks(kept[interface]) != _asks(self.watch.tunnels[interface])
+        }
         self.watch = replace(self.watch, tunnels=kept, gone=gone)
         self._waited(former.keys() - kept.keys(), None)
         if moved or resumed or abandoned:
@@ -178,7 +183,9 @@ class _Turn:
             with self._turn(interface) as turn:
                 if moved or interface in new:
                     turn.path_changed()
-                elif resumed or (abandoned and watched.pending):
+                elif resumed:
+                    turn.resume()
+                elif (abandoned and watched.pending) or interface in redirected:
                     turn.begin_anew()
                 elif hint:
                     turn.start_pass()
@@ -268,6 +275,11 @@ class _Turn:
             if tunnel_due(tunnel) <= self.now:
                 with self._turn(interface) as turn:
                     turn.let_time_pass()
+
+
+def _asks(tunnel: TunnelWatch) -> object:
+    """Whom a tunnel's lookups go to, and for what."""
+    return tunnel.discovery.servers, tunnel.discovery.zone
 
 
 def _adopted(

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import ip_address
 from typing import Final
@@ -59,11 +59,11 @@ def discover(
     peers = _merged(tunnel.peers, kernel_peers)
     if not any(peer.allowed_ips for peer in peers):
         return Discovery(zone, problem="the device has not been read yet")
-    routes = {server.address: _leading_to(server.address, tunnel, peers) for server in servers}
+    routes = routes_to((server.address for server in servers), tunnel, peers)
     ways = {
         server.address: tunnel.interface if routes[server.address] else _way_out(server, uplinks) for server in servers
     }
-    registries = [peer for peer in peers if peer in routes.values() or _literal(peer) in routes]
+    registries = registry_peers(routes, peers)
     return Discovery(
         zone,
         tuple(replace(server, device=ways[server.address]) for server in servers),
@@ -87,7 +87,21 @@ def _way_out(server: Server, uplinks: tuple[Uplink, ...]) -> str:
     return next((uplink.interface for uplink in uplinks if uplink.reaches(server.address.version)), "")
 
 
-def _leading_to(address: IPAddress, tunnel: Tunnel, peers: tuple[ProfilePeer, ...]) -> ProfilePeer | None:
+def routes_to(
+    addresses: Iterable[IPAddress], tunnel: Tunnel, peers: Sequence[ProfilePeer]
+) -> dict[IPAddress, ProfilePeer | None]:
+    """For each registry's address the peer that leads to it inside of the tunnel, None for one outside."""
+    return {address: _leading_to(address, tunnel, peers) for address in addresses}
+
+
+def registry_peers(
+    routes: Mapping[IPAddress, ProfilePeer | None], peers: Iterable[ProfilePeer]
+) -> tuple[ProfilePeer, ...]:
+    """The peers through which those registries are reached, or which are registries by their own public address."""
+    return tuple(peer for peer in peers if peer in routes.values() or _literal(peer) in routes)
+
+
+def _leading_to(address: IPAddress, tunnel: Tunnel, peers: Sequence[ProfilePeer]) -> ProfilePeer | None:
     """The peer that WireGuard sends to for that address: the one with the longest prefix; None if it lies outside.
 
     Prefixes that stand for "everything" lead only to what belongs to the tunnel's own networks.

@@ -12,12 +12,13 @@ from math import inf
 from typing import NamedTuple, Self
 
 from wgsd_nm.core.model import Peer
-from wgsd_nm.core.schedule import INITIATION_SLOT, SESSION, SUSPICION
+from wgsd_nm.core.schedule import INITIATION_SLOT, INITIATIONS, SESSION, SUSPICION
 
 KEEPALIVE_OCTETS = 32
 """An empty transport data message: 16 octets of header, 16 of tag (drivers/net/wireguard/messages.h)."""
 INITIATION_OCTETS = 148
-"""A handshake initiation (struct message_handshake_initiation); the kernel makes them by itself, one in each slot."""
+"""A handshake initiation (struct message_handshake_initiation); the kernel makes one in each slot, while something
+waits to be sent."""
 SLACK = 3
 """So many empty messages in a reading (pokes, passive keepalives) are not yet traffic."""
 
@@ -36,11 +37,13 @@ class Evidence(NamedTuple):
     alive_since: float | None = None
     by_handshake: bool = False
     """Whether the path was proven by a handshake, else by octets received."""
+    proven_at: float = -inf
+    """When a reading last proved it."""
     against_at: float = -inf
     sending_since: float | None = None
     """Since when something was sent and nothing received."""
     sent_at: float = -inf
-    """When something more than keepalives was last seen to be sent."""
+    """When it was last seen that somebody sends: more than keepalives, or what makes the kernel begin a handshake."""
 
     @property
     def alive(self) -> bool:
@@ -54,14 +57,15 @@ class Evidence(NamedTuple):
         """For how many seconds we have been sending without hearing anything."""
         return 0.0 if self.sending_since is None else now - self.sending_since
 
-    def observe(self, peer: Peer, asked_at: float, now: float, clock: int) -> Self:
+    def observe(self, peer: Peer, asked_at: float, now: float, clock: int, stirred_at: float = -inf) -> Self:
         """After a reading that was asked for at `asked_at`; `clock` is the wall clock in microseconds.
 
+        `stirred_at` is when we last had the kernel send: initiations that follow soon do not tell that somebody sends.
         A reading asked for no later than the last evidence against the path proves nothing: it is what later ones are
         compared with. Counters that went back are those of another device or peer: all begins anew.
         """
         if peer.rx_bytes < self.rx_bytes or peer.tx_bytes < self.tx_bytes:
-            return type(self)(against_at=asked_at).observe(peer, asked_at, now, clock)
+            return type(self)(against_at=asked_at).observe(peer, asked_at, now, clock, stirred_at)
         first = self.read_at == -inf
         if not first and (peer.latest_handshake, peer.rx_bytes, peer.tx_bytes) == (
             self.handshake,
@@ -79,8 +83,12 @@ class Evidence(NamedTuple):
         sending_since = self.sending_since
         if heard or shaken:
             sending_since = None
-        elif sending_since is None and (sent or (not first and self.alive and self._is_initiation(peer, now))):
-            sending_since = max(self.read_at, now - SUSPICION)
+        else:
+            begun = not first and self._is_initiation(peer, now)
+            stirred = self.read_at < stirred_at + INITIATIONS
+            sent = sent or (begun and not stirred and not peer.persistent_keepalive)
+            if sending_since is None and (sent or (begun and self.alive)):
+                sending_since = max(self.read_at, now - SUSPICION)
         return self._replace(
             handshake=peer.latest_handshake,
             handshake_at=handshake_at,
@@ -89,6 +97,7 @@ class Evidence(NamedTuple):
             read_at=now,
             alive_since=now if proven and not self.alive else self.alive_since,
             by_handshake=shaken if proven and not self.alive else self.by_handshake,
+            proven_at=now if proven else self.proven_at,
             sending_since=sending_since,
             sent_at=now if sent else self.sent_at,
         )

@@ -37,7 +37,7 @@ def scheduled(tunnel: TunnelWatch, peer: PeerWatch, now: float, chance: float) -
 
 def resolution_scheduled(tunnel: TunnelWatch, peer: PeerWatch, ground: Ground, now: float, chance: float) -> PeerWatch:
     """When the host of a registry's own peer is resolved again: when its path is dead; at once if it cannot live."""
-    if peer.public_key in tunnel.pending or not peer.wanted(now):
+    if peer.public_key in tunnel.pending:
         return peer if peer.next_lookup is None else peer._replace(next_lookup=None)
     trying_since = now if peer.trying_since is None else peer.trying_since
     impossible = peer.endpoint is None or ground.refusal(peer.endpoint) is not None
@@ -61,8 +61,8 @@ def told(
 ) -> PeerWatch:
     """After what one source said. `rank` counts those that answered before it in this round.
 
-    The first to know an endpoint is acted on; another one's is the next candidate. `ended_at` is given if this was the
-    last to answer.
+    The first to know an endpoint is acted on, or the one that has told of the endpoint in use and now tells another;
+    what others say are the next candidates. `ended_at` is given if this was the last to answer.
     """
     if ended_at is not None:
         peer = peer._replace(answered_at=ended_at, rounds=peer.rounds + 1)
@@ -71,10 +71,10 @@ def told(
     before = next((record.told for record in peer.records if record.source == source), None)
     others = [record for record in peer.records if record.source != source]
     rank = 0 if peer.error is not None else min(rank, len(others))
-    records = (*others[:rank], Record(source, answer), *others[rank:])
     followed = peer.followed
-    if before is not None and peer.endpoint in before.endpoints and peer.endpoint not in answer.endpoints:
-        followed = peer.endpoint
+    if before is not None and (peer.endpoint in before.endpoints) != (peer.endpoint in answer.endpoints):
+        rank, followed = (0, peer.endpoint) if peer.endpoint in before.endpoints else (rank, None)
+    records = (*others[:rank], Record(source, answer), *others[rank:])
     return peer._replace(records=records, error=None, followed=followed)
 
 

@@ -138,6 +138,12 @@ class Peer:
     persistent_keepalive: int = 0
     allowed_ips: tuple[IPNetwork, ...] = ()
 
+    @property
+    def hosts(self) -> tuple[IPAddress, ...]:
+        """Its own addresses: the first single one of each family among its AllowedIPs."""
+        single = (prefix for prefix in self.allowed_ips if prefix.prefixlen == prefix.max_prefixlen)
+        return tuple({prefix.version: prefix.network_address for prefix in reversed(tuple(single))}.values())
+
 
 @dataclass(frozen=True, slots=True)
 class Device:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from wgsd_nm.core.ground import Ground
 from wgsd_nm.core.model import Endpoint
 from wgsd_nm.core.reason import Reason
-from wgsd_nm.core.schedule import CONTEST, REST, TRIAL, TRIAL_OF_ROAMED, TRIAL_WITHOUT_SESSION
+from wgsd_nm.core.schedule import CONTEST, REST, SESSION, TRIAL, TRIAL_OF_ROAMED, TRIAL_WITHOUT_SESSION
 from wgsd_nm.core.watch import PeerWatch, Trial
 
 
@@ -53,15 +53,15 @@ def candidates(peer: PeerWatch, ground: Ground) -> tuple[list[Endpoint], Reason 
     return usable, refused
 
 
-def decide(peer: PeerWatch, ground: Ground, now: float) -> Decision:
-    """The policy for a peer whose endpoint is ours to set."""
+def decide(peer: PeerWatch, ground: Ground, now: float, *, wanted: bool) -> Decision:
+    """The policy for a peer whose endpoint is ours to set; `wanted` is whether anybody cares for it."""
     usable, _ = candidates(peer, ground)
-    current, wanted, tried = peer.endpoint, peer.wanted(now), peer.tried
+    current, tried = peer.endpoint, peer.tried
     poke = peer.poke_due and wanted and current is not None
-    if not usable or peer.stood_down:
-        return Decision(poke=poke, tried=tried, stood_down=peer.stood_down)
-    if current is None:
+    if current is None and usable:
         return Decision(usable[0], Reason.FOUND if usable[0] in peer.reported else Reason.CACHED)
+    if current is None or not usable or peer.stood_down:
+        return Decision(poke=poke, tried=tried, stood_down=peer.stood_down)
     if current == peer.followed and current not in usable[:1]:
         return Decision(usable[0], Reason.MOVED)
     if peer.connected(now) or not wanted or usable == [current]:
@@ -75,7 +75,7 @@ def decide(peer: PeerWatch, ground: Ground, now: float) -> Decision:
     if resting and trial is not None:
         tried = ()  # all begins anew
     if current not in tried:
-        tried = (*tried, current)
+        tried = (*(each for each in tried if each in usable), current)
     chosen = next((endpoint for endpoint in usable if endpoint not in tried), usable[0])
     if chosen != current and is_contested(peer):
         return Decision(poke=poke, stood_down=True)
@@ -88,10 +88,13 @@ def patience(peer: PeerWatch, now: float) -> float:
     """How long the path in use gets to prove itself.
 
     Without a session the kernel has to make one. With one, a peer that is there answers a probe at once; but its NAT
-    may let us through only when it has learnt of us.
+    may let us through only when it has learnt of us. One without an address of its own cannot be probed: it has until
+    the session ends.
     """
     if not peer.evidence.has_session(now):
         return TRIAL_WITHOUT_SESSION
+    if peer.kernel is not None and not peer.kernel.hosts:
+        return peer.evidence.handshake_at + SESSION - now + TRIAL_WITHOUT_SESSION
     return TRIAL if peer.endpoint == peer.written or peer.endpoint in peer.reported else TRIAL_OF_ROAMED
 
 

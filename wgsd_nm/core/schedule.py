@@ -20,6 +20,8 @@ SESSION: Final = 180.0
 """WireGuard's REJECT_AFTER_TIME: a session older than this carries nothing."""
 INITIATION_SLOT: Final = 5.0
 """WireGuard's REKEY_TIMEOUT: the kernel starts at most one handshake with a peer in this time."""
+INITIATIONS: Final = 100.0
+"""For so long the kernel repeats an initiation that something of ours began (MAX_TIMER_HANDSHAKES, 18 slots)."""
 SUSPICION: Final = 5.0
 """Sending for so long without hearing anything asks the registry again."""
 STALE: Final = 15.0

@@ -20,7 +20,6 @@ from wgsd_nm.core.events import (
     Action,
     Announce,
     EndpointsSet,
-    ForgetServers,
     HostResolved,
     LookUp,
     LookupsAnswered,
@@ -38,7 +37,6 @@ from wgsd_nm.core.model import (
     ChangeResult,
     Endpoint,
     EndpointChange,
-    IPNetwork,
     Network,
     Peer,
     PublicKey,
@@ -117,6 +115,15 @@ class TunnelTurn:
         peers = self.watch.peers.items()
         self._update(peers={key: peer._replace(evidence=peer.evidence.forget_session()) for key, peer in peers})
 
+    def resume(self) -> None:
+        """Work makes sense again: the time in between does not count, neither for a trial nor for a back-off."""
+        peers = {
+            key: peer._replace(trial=None, tried=(), rounds=0, trying_since=None, next_lookup=None)
+            for key, peer in self.watch.peers.items()
+        }
+        self._update(peers=peers)
+        self.begin_anew()
+
     def begin_anew(self) -> None:
         """Give up a pass under way, and all lookups: whoever waits for it waits for the one that follows."""
         self._update(pass_started=None, pending={}, settle_at=None, write_after=-inf)
@@ -167,6 +174,8 @@ class TunnelTurn:
     def _read(self) -> None:
         """A reading asked for while an earlier one is under way begins when that one has ended."""
         tunnel = self.watch
+        if not self._scene.may_work:
+            return
         if tunnel.reading_since is None:
             self._update(reading_since=self._now)
             self.actions.append(ReadPeers(self._interface))
@@ -176,7 +185,7 @@ class TunnelTurn:
     def _read_again(self) -> bool:
         """Whether a reading was asked for while the one that ended now was under way."""
         asked_at = self.watch.reading_since
-        return asked_at is not None and asked_at < self.watch.next_check <= self._now and self._scene.may_work
+        return asked_at is not None and asked_at < self.watch.next_check <= self._now
 
     def peers_read(self, event: PeersRead) -> None:
         tunnel = self.watch
@@ -185,8 +194,7 @@ class TunnelTurn:
             return
         if asked_at == -inf:
             self._update(reading_since=None)
-            if self._scene.may_work:
-                self._read()
+            self._read()
             return
         peers = {kernel.public_key: self._seen(kernel, asked_at, event.clock) for kernel in event.peers}
         own = tunnel.tunnel.public_key
@@ -224,15 +232,21 @@ class TunnelTurn:
         if peer is None:
             peer = PeerWatch(kernel.public_key, recalled=self._recall(kernel.public_key))
         evidence = peer.evidence if peer.kernel is not None else peer.evidence.against(asked_at)
-        observed = evidence.observe(kernel, asked_at, self._now, clock)
+        observed = evidence.observe(kernel, asked_at, self._now, clock, peer.stirred_at)
         if peer.endpoint is not None and kernel.endpoint is None:
             observed = observed.against(self._now)
         if observed.silence(self._now) >= schedule.STALE:
             observed = observed.against(self._now)
+            peer = peer._replace(trial=peer.trial and replace(peer.trial, until=self._now))
         if kernel == peer.kernel and observed is peer.evidence:
             return peer
-        if peer.endpoint is not None and kernel.endpoint not in (None, peer.endpoint):
+        if kernel.endpoint is not None and kernel.endpoint == peer.ordered and not self.watch.writing:
+            peer = self._set(peer, EndpointChange(peer.public_key, peer.endpoint, peer.ordered), Reason.FOUND)
+            observed = observed.against(self._now)
+        elif peer.endpoint is not None and kernel.endpoint not in (None, peer.endpoint):
             peer = self._roamed(peer, kernel.endpoint)
+        if peer.usurped_at is not None and observed.proven_at > peer.usurped_at:
+            peer = peer._replace(usurped_at=None, overruled_at=-inf, stood_down=False)
         if observed.alive and (peer.tried or peer.former):
             peer = peer._replace(tried=(), former=None, trial=None)
         return peer._replace(kernel=kernel, evidence=observed, poke_due=peer.poke_due or peer.kernel is None)
@@ -243,6 +257,7 @@ class TunnelTurn:
         return peer._replace(
             followed=None,
             written=None,
+            ordered=None,
             usurped_at=self._now if peer.endpoint == peer.written else peer.usurped_at,
             tried=tuple(each for each in peer.tried if each != endpoint),
             trial=None,
@@ -251,7 +266,7 @@ class TunnelTurn:
     def _next_check(self, peers: Collection[PeerWatch]) -> float:
         interval = schedule.CHECK_QUIET
         for peer in peers:
-            if peer.wanted(self._now) and not peer.evidence.alive:
+            if self.watch.wants(peer, self._now) and not peer.evidence.alive:
                 eager = self._now - peer.evidence.against_at < schedule.INITIATION_SLOT
                 interval = min(interval, schedule.CHECK_EAGER if eager else schedule.CHECK_BUSY)
             elif self._now - peer.evidence.sent_at < schedule.CHECK_QUIET or peer.evidence.sending_since is not None:
@@ -272,7 +287,6 @@ class TunnelTurn:
         if found == tunnel.discovery:
             return False
         self._update(discovery=found, last_pass=-inf)
-        self.actions.append(ForgetServers())
         self.begin_anew()
         return True
 
@@ -305,24 +319,28 @@ class TunnelTurn:
             next_check=self._now if again else self._now + self._pause(failures),
             reading_since=None,
         )
-        if again and self._scene.may_work:
+        if again:
             self._read()
         self._end_pass_if_quiet()
 
     def _probe(self) -> None:
         """Wanted peers that could answer at once, and have not proven their path, get something to answer."""
-        addresses = [
-            prefix.network_address
-            for peer in self.watch.peers.values()
+        if not self._scene.may_work:
+            return
+        probed = {
+            key: peer.kernel.hosts
+            for key, peer in self.watch.peers.items()
             if peer.kernel is not None
+            and peer.kernel.hosts
             and peer.endpoint is not None
             and not peer.evidence.alive
             and peer.evidence.has_session(self._now)
-            and peer.wanted(self._now)
-            for prefix in _hosts(peer.kernel)[:1]
-        ]
-        if addresses and self._scene.may_work:
-            self.actions.append(Probe(self._interface, tuple(addresses)))
+            and self.watch.wants(peer, self._now)
+        }
+        if probed:
+            stirred = {key: self.watch.peers[key]._replace(stirred_at=self._now) for key in probed}
+            self._update(peers={**self.watch.peers, **stirred})
+            self.actions.append(Probe(self._interface, tuple(host for hosts in probed.values() for host in hosts)))
 
     # --- asking ------------------------------------------------------------------------------------------------------
 
@@ -344,7 +362,7 @@ class TunnelTurn:
         self._update(
             peers=peers,
             pending={**tunnel.pending, **dict.fromkeys(asked, len(discovery.servers))},
-            asked_at=self._now,
+            asked_at=tunnel.asked_at if tunnel.pending else self._now,
             settle_at=self._now + schedule.HURRY if tunnel.settle_at is None else tunnel.settle_at,
         )
         self.actions.append(LookUp(self._interface, discovery.servers, discovery.zone, asked))
@@ -360,10 +378,10 @@ class TunnelTurn:
             rank = len(tunnel.discovery.servers) - pending[key]
             pending[key] -= 1
             last = pending[key] == 0
-            if isinstance(answer, NoAnswer | RegistryUnreachable):
-                lookup_error = answer
-            else:
+            if not isinstance(answer, NoAnswer | RegistryUnreachable):
                 answered_at = self._now
+            elif answered_at < tunnel.asked_at:
+                lookup_error = answer
             if key in peers:
                 ended_at = self._now if last else None
                 peers[key] = told(peers[key], event.source, answer, rank=rank, ended_at=ended_at)
@@ -460,25 +478,28 @@ class TunnelTurn:
             if peer.kernel is None:
                 continue
             if not ours or only_pokes:
-                wanted = key in tunnel.discovery.registry_peers or peer.wanted(self._now)
                 free = not ours or peer.evidence.has_session(self._now)
-                if peer.poke_due and wanted and free and peer.endpoint is not None:
+                if peer.poke_due and tunnel.wants(peer, self._now) and free and peer.endpoint is not None:
                     changes.append(EndpointChange(key, peer.endpoint, None))
-                    peers[key] = peer._replace(poke_due=False)
+                    peers[key] = peer._replace(poke_due=False, stirred_at=self._now)
                 continue
             if self._awaits(peer) and not self._hurried:
                 continue
-            decision = decide(peer, self._ground, self._now)
-            if decision.endpoint is not None or decision.poke:
+            decision = decide(peer, self._ground, self._now, wanted=tunnel.wants(peer, self._now))
+            acts = decision.endpoint is not None or decision.poke
+            if acts:
                 changes.append(EndpointChange(key, peer.endpoint, decision.endpoint))
+                peer = peer._replace(ordered=decision.endpoint, stirred_at=self._now)
                 if decision.endpoint is not None and decision.reason is not None:
                     is_host = key in tunnel.discovery.registry_peers
                     reasons[key] = Reason.RESOLVED if is_host else decision.reason
             then = (decision.trial, decision.tried, decision.stood_down)
-            if peer.poke_due or (peer.trial, peer.tried, peer.stood_down) != then:
+            if acts or peer.poke_due or (peer.trial, peer.tried, peer.stood_down) != then:
                 trial, tried, stood_down = then
                 peers[key] = peer._replace(trial=trial, tried=tried, stood_down=stood_down, poke_due=False)
         self._update(peers=peers, next_check=min(tunnel.next_check, self._next_verdict(peers.values())))
+        if not changes and not only_pokes:
+            self._update(write_error=None)
         if changes:
             changes.sort(key=lambda change: change.public_key not in tunnel.discovery.registry_peers)
             self._update(writing=True)
@@ -501,13 +522,10 @@ class TunnelTurn:
             surprised = surprised or result not in (ChangeResult.CHANGED, ChangeResult.POKED)
             if peer is None or peer.kernel is None:
                 continue
-            if result is ChangeResult.STALE:
-                peers[change.public_key] = peer._replace(poke_due=True)
+            peer = peer._replace(ordered=None, poke_due=peer.poke_due or result is ChangeResult.STALE)
             if result is ChangeResult.CHANGED and change.wanted is not None:
-                reason = event.reasons.get(change.public_key, Reason.FOUND)
-                told_of = (change.public_key, change.expected, change.wanted, reason)
-                self.actions.append(Announce(self._interface, *told_of))
-                peers[change.public_key] = self._set(peer, change)
+                peer = self._set(peer, change, event.reasons.get(change.public_key, Reason.FOUND))
+            peers[change.public_key] = peer
         self._update(peers=peers, writing=False, write_error=None, write_failures=0)
         if surprised:
             self._read()  # what is in use decides, and we did not know it
@@ -515,15 +533,17 @@ class TunnelTurn:
         if ChangeResult.CHANGED in event.results.values():
             self._read()  # proof of the new paths is what differs from this reading
 
-    def _set(self, peer: PeerWatch, change: EndpointChange) -> PeerWatch:
+    def _set(self, peer: PeerWatch, change: EndpointChange, reason: Reason) -> PeerWatch:
         """The peer after its endpoint was set. The kernel pokes one with a keepalive; another one is, if wanted."""
         assert peer.kernel is not None
         assert change.wanted is not None
-        wanted = peer.wanted(self._now)
+        self.actions.append(Announce(self._interface, peer.public_key, change.expected, change.wanted, reason))
+        wanted = self.watch.wants(peer, self._now)
         peer = peer._replace(
             kernel=replace(peer.kernel, endpoint=change.wanted),
             evidence=peer.evidence.against(self._now),
             written=change.wanted,
+            ordered=None,
             former=peer.former or change.expected,
             usurped_at=None,
             overruled_at=peer.overruled_at if peer.usurped_at is None else peer.usurped_at,
@@ -570,8 +590,3 @@ class TunnelTurn:
 
     def _update(self, **changes: object) -> None:
         self.watch = replace(self.watch, **changes)  # type: ignore[arg-type]  # names are checked at run time
-
-
-def _hosts(peer: Peer) -> list[IPNetwork]:
-    """The single addresses among a peer's AllowedIPs."""
-    return [prefix for prefix in peer.allowed_ips if prefix.prefixlen == prefix.max_prefixlen]

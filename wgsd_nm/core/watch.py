@@ -57,6 +57,8 @@ class PeerWatch(NamedTuple):
     """When something else took the place of what we had set, which may yet prove to be the peer's own roaming."""
     overruled_at: float = -inf
     """When something else did so last, and proved nothing, so that we set ours again."""
+    ordered: Endpoint | None = None
+    """What the helper was told to set, as long as it has not said what came of it."""
     stood_down: bool = False
     trial: Trial | None = None
     tried: tuple[Endpoint, ...] = ()
@@ -70,6 +72,8 @@ class PeerWatch(NamedTuple):
     trying_since: float | None = None
     next_lookup: float | None = None
     poke_due: bool = False
+    stirred_at: float = -inf
+    """When we last had the kernel send to it."""
     named_until: float = -inf
     """Until when the peer is wanted because a person asked for it."""
 
@@ -178,6 +182,10 @@ class TunnelWatch:
     def kernel_peers(self) -> list[Peer]:
         """As they were last read."""
         return [peer.kernel for peer in self.peers.values() if peer.kernel is not None]
+
+    def wants(self, peer: PeerWatch, now: float) -> bool:
+        """Whether anybody cares for a peer; for one that leads to a registry we do."""
+        return peer.wanted(now) or peer.public_key in self.discovery.registry_peers
 
     def managed(self, key: PublicKey) -> bool:
         """Whether the peer's endpoint is ours to set from the zone."""

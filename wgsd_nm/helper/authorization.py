@@ -63,11 +63,13 @@ class Authorization:
         """Returns if the caller may take the polkit action on the interface.
 
         Raises AccessDenied, InteractionRequired, NoSuchDevice, NotWireGuard. Both conditions are examined at once to
-        save time; but a person is asked only about an interface that may be acted on.
+        save time; but a person is asked only about an interface that may be acted on, and when the person has answered
+        the interface is examined once more.
         """
         if caller.interactive:
             await self._require_interface(caller, interface)
             await self._require_action(caller, action, interface)
+            await self._require_interface(caller, interface)
         else:
             await asyncio.gather(
                 self._require_interface(caller, interface), self._require_action(caller, action, interface)
