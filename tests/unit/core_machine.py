@@ -9,7 +9,7 @@ true one.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Final
@@ -49,9 +49,11 @@ from wgsd_nm.core.events import (
     PeersRead,
     ReadFailed,
     ReadPeers,
+    RecordsPushed,
     RefreshRequested,
     Reply,
     SeatChanged,
+    SessionChanged,
     SetEndpoints,
     SetFailed,
     Woke,
@@ -90,6 +92,8 @@ class Machine(RuleBasedStateMachine):
         self.reading = self.writing = False
         self.truth: dict[PublicKey, set[Endpoint]] = {BOB: {HOME}, CAROL: {OFFICE}, REGISTRY: {REGISTRY_AT}}
         self.told: dict[tuple[str, PublicKey], Endpoint | LookupFailed] = {}
+        self.sessions: dict[str, frozenset[PublicKey]] = {}
+        self.pending: Mapping[PublicKey, int] = {}
         self.shaken: dict[PublicKey, float] = {}
         self.tried: dict[PublicKey, float] = {}
         self.waiting: dict[int, float] = {}
@@ -111,7 +115,12 @@ class Machine(RuleBasedStateMachine):
 
     # What must hold.
 
-    def judge(self, _event: Event, actions: tuple[Action, ...]) -> None:
+    def judge(self, event: Event, actions: tuple[Action, ...]) -> None:
+        if isinstance(event, RecordsPushed | SessionChanged):
+            assert self.story.tunnel.pending.items() >= self.pending.items(), "a push ended a lookup"
+        tunnel = self.story.watch.tunnels.get("wg0")
+        self.pending = {} if tunnel is None else tunnel.pending
+        self.sessions = {} if tunnel is None or not self.seat else self.sessions
         for action in actions:
             match action:
                 case ReadPeers():
@@ -172,14 +181,25 @@ class Machine(RuleBasedStateMachine):
             if self.story.kernel[change.public_key].endpoint is not None:
                 self.sends(change.public_key)
 
+    def tells(self, registry: str, key: PublicKey, answer: Endpoint | LookupFailed) -> None:
+        """A registry says something else of a peer from now on, and pushes that to whoever follows him."""
+        self.told[registry, key] = answer
+        if key in self.sessions.get(registry, ()) and not isinstance(answer, NoAnswer):
+            self.pushes(registry, [key])
+
+    def pushes(self, registry: str, keys: Iterable[PublicKey]) -> None:
+        answers = tuple((key, self.answer(registry, key)) for key in keys)
+        self.story.hear(RecordsPushed("wg0", registry, answers))
+
+    def answer(self, registry: str, key: PublicKey) -> Advertisement | LookupFailed:
+        answer = self.told.get((registry, key), NoSuchPeer("unknown", 60))
+        return advertised(key, answer) if isinstance(answer, Endpoint) else answer
+
     def answers(self) -> None:
         asked, self.asked = self.asked, []
         for source in dict.fromkeys(source for source, _ in asked):
-            told: list[tuple[PublicKey, Advertisement | LookupFailed]] = []
-            for key in (each for at, each in asked if at == source):
-                answer = self.told.get((source, key), NoSuchPeer("unknown", 60))
-                told.append((key, advertised(key, answer) if isinstance(answer, Endpoint) else answer))
-            self.story.hear(LookupsAnswered("wg0", source, tuple(told)))
+            told = tuple((key, self.answer(source, key)) for at, key in asked if at == source)
+            self.story.hear(LookupsAnswered("wg0", source, told))
 
     def sends(self, key: PublicKey) -> None:
         """The kernel has something for the peer: it goes through, begins a handshake, or is lost."""
@@ -233,7 +253,39 @@ class Machine(RuleBasedStateMachine):
         self.shaken.pop(key, None)
         if tells:
             for registry in REGISTRIES:
-                self.told[registry, key] = endpoint
+                self.tells(registry, key, endpoint)
+
+    @rule(registry=st.sampled_from(REGISTRIES), keys=st.frozensets(st.sampled_from([*PEERS, SELF])))
+    def session(self, registry: str, keys: frozenset[PublicKey]) -> None:
+        """A push session begins, in which first all is told; or it follows others, or it is lost, with no peers."""
+        if not self.seat:
+            return
+        new = keys - self.sessions.get(registry, frozenset())
+        self.sessions[registry] = keys
+        self.story.hear(SessionChanged("wg0", registry, keys))
+        self.pushes(registry, [key for key in new if not isinstance(self.answer(registry, key), NoAnswer)])
+
+    @rule(endpoint=st.sampled_from(REACHABLE), registry=st.sampled_from(REGISTRIES), key=st.sampled_from(PEERS))
+    def a_move_is_pushed(self, endpoint: Endpoint, registry: str, key: PublicKey) -> None:
+        """Whoever is followed, and in use where that registry has said, is followed at once, connected or not."""
+        self.helper(False)
+        self.takes_seat(True)
+        self.appears(0, Connectivity.FULL)
+        self.settle()
+        self.story.sleeps(2.0)
+        self.settle()
+        if key not in self.sessions.get(registry, ()):
+            return
+        peer = self.story.peer(key)
+        said = [record.told.endpoints for record in peer.records if record.source == registry]
+        in_use = peer.endpoint
+        if said != [(in_use,)] or in_use != self.story.kernel[key].endpoint or peer.stood_down:
+            return
+        self.truth[key] = {endpoint}
+        self.tells(registry, key, endpoint)
+        self.settle()
+        if endpoint != in_use:
+            assert self.story.kernel[key].endpoint == endpoint
 
     @rule(
         registry=st.sampled_from(REGISTRIES),
@@ -241,7 +293,7 @@ class Machine(RuleBasedStateMachine):
         said=st.sampled_from([*REACHABLE, INSIDE, NO_ROUTE, NoAnswer("silence"), NoSuchPeer("unknown", 1)]),
     )
     def registry_says(self, registry: str, key: PublicKey, said: Endpoint | LookupFailed) -> None:
-        self.told[registry, key] = said
+        self.tells(registry, key, said)
 
     @rule(key=st.sampled_from(PEERS), endpoint=st.sampled_from(REACHABLE))
     def roams(self, key: PublicKey, endpoint: Endpoint) -> None:
@@ -289,7 +341,7 @@ class Machine(RuleBasedStateMachine):
         self.appears(0, Connectivity.FULL)
         self.truth[BOB], self.truth[CAROL] = {endpoint}, {endpoint}
         for registry in REGISTRIES:
-            self.told[registry, BOB] = endpoint
+            self.tells(registry, BOB, endpoint)
         self.story.hear(Woke())
         self.shaken.clear()
         began = self.story.now

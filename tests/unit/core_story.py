@@ -20,9 +20,12 @@ from wgsd_nm.core.events import (
     ConfigLoaded,
     EndpointsSet,
     Event,
+    Follow,
     LookupsAnswered,
     NetworkSeen,
     PeersRead,
+    RecordsPushed,
+    SessionChanged,
     SetEndpoints,
     TimePassed,
 )
@@ -94,7 +97,10 @@ def kernel_peer(public_key: PublicKey, host: str, endpoint: Endpoint | None = No
 
 @dataclass
 class Story:
-    """Events in, actions out. Nothing answers by itself: a test tells what comes, and when."""
+    """Events in, actions out. Nothing answers by itself: a test tells what comes, and when.
+
+    Orders of push sessions are kept apart from what else is done, in `follows`.
+    """
 
     now: float = 100.0
     chance: float = 0.0
@@ -102,6 +108,7 @@ class Story:
     network: Network = field(default_factory=Network)
     kernel: dict[PublicKey, Peer] = field(default_factory=dict)
     done: list[Action] = field(default_factory=list)
+    follows: list[Follow] = field(default_factory=list)
     at_each_turn: Callable[[Event, tuple[Action, ...]], None] = field(default=lambda _event, _actions: None)
 
     @classmethod
@@ -130,7 +137,9 @@ class Story:
     # What happens.
 
     def hear(self, event: Event) -> tuple[Action, ...]:
-        self.watch, actions = advance(self.watch, event, self.now, self.chance)
+        self.watch, ordered = advance(self.watch, event, self.now, self.chance)
+        self.follows += of_kind(Follow, ordered)
+        actions = tuple(action for action in ordered if not isinstance(action, Follow))
         self.done += actions
         self.at_each_turn(event, actions)
         return actions
@@ -172,6 +181,14 @@ class Story:
     def hears_of(self, name: str, answer: Endpoint | LookupFailed) -> tuple[Action, ...]:
         """One answer comes, before those to other questions."""
         return self.hear(LookupsAnswered("wg0", "10.0.0.254", (_answer(key(name), answer),)))
+
+    def is_pushed(self, source: str = "10.0.0.254", **records: Endpoint | LookupFailed) -> tuple[Action, ...]:
+        """A registry tells of peers unasked."""
+        return self.hear(RecordsPushed("wg0", source, tuple(_answer(key(name), at) for name, at in records.items())))
+
+    def is_followed(self, *keys: PublicKey, source: str = "10.0.0.254") -> tuple[Action, ...]:
+        """There is a push session in which these peers are followed; without any, there is none."""
+        return self.hear(SessionChanged("wg0", source, frozenset(keys)))
 
     def acknowledges(self) -> bool:
         """The helper carries the order under way out as the real one does; whether there was one."""

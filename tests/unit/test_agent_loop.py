@@ -27,6 +27,7 @@ from tests.unit.core_story import (
 from wgsd_nm.agent import loop as module
 from wgsd_nm.agent.helper import HelperClient
 from wgsd_nm.agent.loop import Loop
+from wgsd_nm.agent.pushsession import PushSessions
 from wgsd_nm.agent.resolver import Resolver
 from wgsd_nm.core.errors import (
     AccessDenied,
@@ -43,11 +44,14 @@ from wgsd_nm.core.events import (
     ConfigLoaded,
     EndpointsSet,
     Event,
+    Follow,
     LookupsAnswered,
     NetworkSeen,
     PeersRead,
     ReadFailed,
+    RecordsPushed,
     SeatChanged,
+    SessionChanged,
     SetFailed,
     Woke,
 )
@@ -122,6 +126,23 @@ class Answers:
         self.closed = True
 
 
+class Sessions:
+    """Push sessions in which a test says what happens."""
+
+    def __init__(self, handle: Callable[[Event], None]) -> None:
+        self.handle = handle
+        self.heard: list[Follow | str] = []
+
+    def follow(self, order: Follow) -> None:
+        self.heard.append(order)
+
+    def network_changed(self) -> None:
+        self.heard.append("the network changed")
+
+    async def close(self) -> None:
+        self.heard.append("closed")
+
+
 class RecordedLoop(Loop):
     """A loop that a test can wait for."""
 
@@ -130,7 +151,18 @@ class RecordedLoop(Loop):
         self.announced: list[Announce] = []
         self.events: list[Event] = []
         self._event = asyncio.Event()
-        super().__init__(cast("HelperClient", helper), cast("Resolver", answers), self._changed, self.announced.append)
+        self.sessions: Sessions
+        super().__init__(
+            cast("HelperClient", helper),
+            cast("Resolver", answers),
+            self._changed,
+            self.announced.append,
+            sessions=self._made,
+        )
+
+    def _made(self, handle: Callable[[Event], None]) -> PushSessions:
+        self.sessions = Sessions(handle)
+        return cast("PushSessions", self.sessions)
 
     def handle(self, event: Event) -> None:
         super().handle(event)
@@ -167,6 +199,7 @@ def play(scene: Scene, *, up: bool = True) -> None:
         finally:
             await loop.close()
         assert answers.closed
+        assert loop.sessions.heard[-1] == "closed"
         assert asyncio.all_tasks() == {asyncio.current_task()}, "something goes on after close()"
 
     asyncio.run(main())
@@ -340,6 +373,27 @@ def test_a_caller_who_has_gone_is_not_answered() -> None:
         answers.end()
         with pytest.raises(NoAnswer):
             await loop.refresh()
+
+    play(scene)
+
+
+def test_sessions_are_ordered_told_of_the_network_and_heard() -> None:
+    async def scene(loop: RecordedLoop, helper: Helper, answers: Answers) -> None:
+        ordered = loop.sessions.heard[-1]
+        assert isinstance(ordered, Follow)
+        assert [each.servers for each in ordered.tunnels] == [(SERVER,)]
+        assert [set(each.keys) for each in ordered.tunnels] == [{BOB, CAROL, SELF}]
+        for key in (BOB, CAROL, SELF):
+            answers.on_answer(key, advertised(key, HOME))
+        answers.end()
+        await loop.heard(EndpointsSet)
+        loop.sessions.handle(SessionChanged("wg0", str(SERVER), frozenset([BOB, CAROL])))
+        loop.sessions.handle(RecordsPushed("wg0", str(SERVER), ((BOB, advertised(BOB, OFFICE)),)))
+        await loop.heard(EndpointsSet, 2)
+        assert (BOB, OFFICE) in [(change.public_key, change.wanted) for change in helper.orders[-1]]
+        before = loop.sessions.heard[:]
+        loop.handle(Woke())
+        assert loop.sessions.heard == [*before, "the network changed"]
 
     play(scene)
 

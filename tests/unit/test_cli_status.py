@@ -113,6 +113,12 @@ def test_who_is_not_reached_has_more_to_say() -> None:
     assert len(lines(tunnels=[tunnel()], peers=[stale | {"State": "connected"}])) == 7
 
 
+def test_push_or_polling() -> None:
+    zone = "  zone wg.example.com. at 10.0.0.254, [2001:db8::1]:5353, answered 3 s ago"
+    assert f"{zone}, push" in lines(tunnels=[tunnel(Updates="push", PollingInterval=0)])
+    assert f"{zone}, polling every 5 s" in lines(tunnels=[tunnel(Updates="polling", PollingInterval=5)])
+
+
 def test_a_symmetric_nat_is_named() -> None:
     seen = tunnel(PublicEndpoints=["198.51.100.9:1", "198.51.100.9:2"])
     assert "  we are seen as 198.51.100.9:1, 198.51.100.9:2: our NAT is symmetric" in lines(tunnels=[seen], peers=[])

@@ -46,6 +46,20 @@ def the(step: str, found: Sequence[Finding]) -> Finding:
 
 REGISTRY: dict[str, tuple[dict[str, Any], Sequence[dict[str, Any]] | None, Result, str, str]] = {
     "answers": ({}, None, Result.OK, "(last 3 s ago), and sees us at 198.51.100.9:51820.", ""),
+    "pushes": (
+        {"Updates": "push"},
+        None,
+        Result.OK,
+        "(last 3 s ago, push), and sees us at 198.51.100.9:51820.",
+        "",
+    ),
+    "is polled": (
+        {"Updates": "polling", "PollingInterval": 5},
+        None,
+        Result.OK,
+        "(last 3 s ago, polling every 5 s),",
+        "",
+    ),
     "no zone": ({"Zone": "", "LastError": "no zone"}, None, Result.PROBLEM, "no zone.", "Write zone ="),
     "silent": (
         {"LastError": "10.0.0.254 gave no answer"},

@@ -12,12 +12,13 @@ from wgsd_nm.cli.view import AgentView, PeerView, TunnelView
 
 
 def test_an_agent_that_says_all() -> None:
-    new = {"PublicEndpoints": ["198.51.100.9:1", "198.51.100.9:2"]}
+    new = {"PublicEndpoints": ["198.51.100.9:1", "198.51.100.9:2"], "Updates": "polling", "PollingInterval": 5}
     newer = {"Candidates": ["192.0.2.7:7"], "PersistentKeepalive": 25, "ConnectedSince": before(9)}
     view = AgentView.of(properties(tunnels=[tunnel(**new)], peers=[peer(**newer)], LastError="wrong"))
     assert (view.version, view.state, view.last_error) == ("0.1.0", "degraded", "wrong")
     (wg0,), (bob,) = view.tunnels, view.peers
     assert wg0.public_endpoints == ("198.51.100.9:1", "198.51.100.9:2")
+    assert (wg0.updates, wg0.polling_interval) == ("polling", 5)
     assert (bob.candidates, bob.persistent_keepalive, bob.connected_since) == (("192.0.2.7:7",), 25, before(9))
     assert view.peers_of(wg0) == (bob,)
     assert view.peers_of(TunnelView("wg1")) == ()
@@ -30,6 +31,19 @@ def test_an_older_agent_says_less() -> None:
     assert wg0.public_endpoints == ("198.51.100.9:51820",)
     assert TunnelView.of(tunnel(PublicEndpoint="")).public_endpoints == ()
     assert (bob.candidates, bob.persistent_keepalive, bob.connected_since) == ((), None, 0)
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ({}, ""),
+        ({"Updates": "push", "PollingInterval": 0}, "push"),
+        ({"Updates": "polling", "PollingInterval": 60}, "polling every 60 s"),
+        ({"Updates": "", "PollingInterval": 0}, ""),
+    ],
+)
+def test_how_moves_are_learnt(said: dict[str, object], shown: str) -> None:
+    assert TunnelView.of(tunnel(**said)).learns_by == shown
 
 
 def test_names() -> None:

@@ -363,6 +363,39 @@ records = st.lists(
 )
 
 
+def push_port(*answer: str, rcode: dns.rcode.Rcode = dns.rcode.NOERROR) -> int:
+    asked = query(dnssd.push_name(ZONE))
+    return dnssd.push_port(dnssd.parse(reply(asked, answer, rcode=rcode)), ZONE)
+
+
+class TestPush:
+    def test_the_name_promises_no_tls(self) -> None:
+        assert dnssd.push_name(ZONE).to_text() == "_wgsd-push._tcp.wg.example.com."
+
+    @pytest.mark.parametrize(
+        ("records", "port"),
+        [
+            (["@ 0 IN SRV 0 0 53 ns1.wg.example.com."], 53),
+            (["@ 0 IN SRV 1 0 1 x.", "@ 0 IN SRV 0 1 2 y.", "@ 0 IN SRV 0 9 3 z."], 3),
+        ],
+    )
+    def test_the_best_port_whatever_host_it_is_at(self, records: list[str], port: int) -> None:
+        assert push_port(*records) == port
+
+    @pytest.mark.parametrize("record", ["@ 7 IN SRV 0 0 53 .", "@ 7 IN SRV 0 0 0 x.", "@ 7 IN CNAME x."])
+    def test_none(self, record: str) -> None:
+        with pytest.raises(NoEndpoint):
+            push_port(record)
+
+    def test_denied_refused_and_answered_for_something_else(self) -> None:
+        with pytest.raises(NoSuchPeer, match="does not know the push service"):
+            push_port(rcode=dns.rcode.NXDOMAIN)
+        with pytest.raises(RegistryRefused):
+            push_port(rcode=dns.rcode.REFUSED)
+        with pytest.raises(BadAnswer):
+            dnssd.push_port(dnssd.parse(reply(query(), ["@ 0 IN SRV 0 0 53 x."])), ZONE)
+
+
 class TestBytes:
     @settings(max_examples=60, deadline=None)
     @given(srv=st.sampled_from(["@ 5 IN SRV 0 0 7 @", "@ 5 IN SRV 0 0 0 @", "@ 5 IN SRV 0 0 7 x."]), additional=records)

@@ -53,6 +53,16 @@ def test_a_server_without_push_is_left_alone_for_an_hour_whatever_the_network() 
     assert FRESH.broken(100.0) == state
 
 
+def test_one_that_says_that_it_has_none_may_be_another_on_another_network() -> None:
+    state = FRESH.unreachable(0.0, 0.0).absent(100.0, 0.0)
+    assert state.no_push
+    assert state.due == 100 + NO_PUSH
+    assert FRESH.absent(100.0, 1.0).due == 100 + NO_PUSH * 1.25, "not all ask in one moment"
+    assert state.network_changed().due == -inf
+    assert state.unreachable(5000.0, 0.0).due == 5001
+    assert not state.established().no_push
+
+
 def test_two_connections_that_end_before_a_session_show_a_server_without_push() -> None:
     """RFC 8490 section 6.6.3.2. Another network may show something else."""
     once = FRESH.lost(None, 100.0, 1.0)
@@ -73,6 +83,20 @@ def test_the_servers_word_is_kept_to_the_letter() -> None:
     assert state.due == state.network_changed().due == 107.5
     assert not state.no_push
     assert state.lost(SETTLED, 103.0, 0.0).due == 107.5
+
+
+def test_who_is_dismissed_again_and_again_does_not_go_in_a_circle() -> None:
+    state, now = FRESH, 0.0
+    for _ in range(5):
+        state = state.established().ended(End(Why.DISMISSED, 0), 0.1, now, 0.0)
+        now = state.due
+    assert now == 1 + 2 + 4 + 8 + 16
+    assert state.ended(End(Why.DISMISSED, 0), SETTLED, now, 0.0).due == now
+
+
+def test_an_idle_session_whose_subscriptions_were_refused_waits() -> None:
+    state = FRESH.ended(End(Why.IDLE, 285.0), 15.0, 100.0, 0.0)
+    assert state.due == state.network_changed().due == 385
 
 
 def test_a_changed_network_takes_back_off_back() -> None:

@@ -22,6 +22,7 @@ from wgsd_nm.core.pushed import Answer
 from wgsd_nm.core.subscriber import (
     ANSWER,
     FIRST_ANSWER,
+    LEAST_DELAY,
     WISH,
     End,
     Heard,
@@ -342,6 +343,21 @@ class TestWant:
         fatal(server, dso.response(behind.identifier, dso.NOERROR, GRANTED.tlv()))  # answered already
 
 
+class TestSettled:
+    def test_when_the_last_question_is_answered_all_is_known(self) -> None:
+        server = Server(ALICE, opened=False)
+        assert not server.session.settled
+        server.grant()
+        assert server.session.established
+        subscribe, behind = server.heard()
+        server.say(dso.response(subscribe.identifier, dso.NOERROR))
+        assert not server.session.settled
+        server.say(dso.response(behind.identifier, dso.NOERROR, GRANTED.tlv()))
+        assert server.session.settled
+        server.take(server.session.ping(server.now))
+        assert not server.session.settled
+
+
 class TestRefusal:
     def test_after_the_servers_delay_it_is_tried_again(self) -> None:
         server = Server(ALICE, BOB)
@@ -371,6 +387,20 @@ class TestRefusal:
         assert server.heard() == []
         server.tick(delay)
         assert Subscribe.read(server.heard()[0].primary).name == ALICE_NAME
+
+    def test_without_a_second_of_delay_it_does_not_go_in_a_circle(self) -> None:
+        server = Server(ALICE)
+        server.say(dso.response(2, dso.SERVFAIL, RetryDelay(0).tlv()))
+        assert server.session.deadline == LEAST_DELAY
+
+    def test_a_session_in_which_all_is_refused_ends_and_the_delay_lasts(self) -> None:
+        server = Server(ALICE)
+        subscribe, behind = server.heard()
+        server.say(dso.response(subscribe.identifier, dso.REFUSED, RetryDelay(100_000).tlv()))
+        server.say(dso.response(behind.identifier, dso.NOERROR, GRANTED.tlv()))
+        assert server.session.deadline == 15
+        server.tick(15.0)
+        assert server.end == End(Why.IDLE, 85.0)
 
     @pytest.mark.parametrize("rcode", [dso.NOTIMP, dso.DSOTYPENI])
     def test_sessions_but_no_push(self, rcode: int) -> None:

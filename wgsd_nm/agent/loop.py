@@ -16,6 +16,7 @@ from typing import Any, Final, assert_never
 from wgsd_nm.agent import hostname, statefile
 from wgsd_nm.agent.helper import HelperClient
 from wgsd_nm.agent.probe import probe
+from wgsd_nm.agent.pushsession import PushSessions
 from wgsd_nm.agent.resolver import Resolver
 from wgsd_nm.core.controller import advance, due
 from wgsd_nm.core.errors import LookupFailed, NoAnswer, ServiceUnavailable, WgsdError
@@ -24,6 +25,7 @@ from wgsd_nm.core.events import (
     Announce,
     EndpointsSet,
     Event,
+    Follow,
     ForgetServers,
     HostResolved,
     LookUp,
@@ -63,6 +65,7 @@ class Loop:
         on_change: Callable[[], None],
         on_announce: Callable[[Announce], None],
         memory: Memory | None = None,
+        sessions: Callable[[Callable[[Event], None]], PushSessions] = PushSessions,
     ) -> None:
         """`memory` is what is known from former runs."""
         self.watch = AgentWatch(memory=memory or Memory())
@@ -70,6 +73,7 @@ class Loop:
         """Set when the network has been seen, and the peers of the tunnels that it has have been read."""
         self._helper = helper
         self._resolver = resolver
+        self._sessions = sessions(self.handle)
         self._on_change = on_change
         self._on_announce = on_announce
         self._tasks: set[asyncio.Task[None]] = set()
@@ -128,6 +132,7 @@ class Loop:
             task.cancel()
         await asyncio.gather(*tasks, *self._saves, return_exceptions=True)
         self._resolver.close()
+        await self._sessions.close()
 
     def _perform(self, action: Action) -> None:
         match action:
@@ -148,6 +153,9 @@ class Loop:
                     task.cancel()
                 self._answers.clear()
                 self._resolver.forget()
+                self._sessions.network_changed()
+            case Follow():
+                self._sessions.follow(action)
             case Remember(memory):
                 self._spawn(self._saves, statefile.save(memory))
             case Announce():
@@ -254,7 +262,11 @@ def _tell(event: Event, actions: tuple[Action, ...]) -> None:
 def _brief(value: Event | Action) -> str:
     """The name of an event or action, and what it is about, but for its lists."""
     fields = ((name, getattr(value, name)) for name in value.__dataclass_fields__)
-    about = (f"{name}={field}" for name, field in fields if field and not isinstance(field, tuple | dict | Network))
+    about = (
+        f"{name}={field}"
+        for name, field in fields
+        if field and not isinstance(field, tuple | dict | frozenset | Network)
+    )
     return " ".join((type(value).__name__, *about))
 
 

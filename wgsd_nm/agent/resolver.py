@@ -189,6 +189,12 @@ async def host_addresses(server: NameServer, host: str, version: Literal[4, 6]) 
     return addresses
 
 
+async def push_port(server: NameServer, zone: str) -> int:
+    """The TCP port where a registry serves push for a zone. Raises LookupFailed's children, InvalidValue."""
+    domain = dnssd.parse_zone(zone)
+    return await server.ask(dnssd.wire(dnssd.push_name(domain)), SRV, partial(_judge_push, domain))
+
+
 async def _addresses(server: NameServer, host: dns.name.Name, rdtype: RdataType) -> Addresses:
     ttl = dnssd.MAX_TTL
     for _ in range(dnssd.MAX_ALIASES):
@@ -208,6 +214,10 @@ def _judge_service(key: PublicKey, name: bytes, answer: bytes) -> Advertisement 
     if isinstance(found, dnssd.Service) and any(target.addresses for target in found.targets):
         return found.advertisement()
     return found
+
+
+def _judge_push(zone: dns.name.Name, answer: bytes) -> int:
+    return dnssd.push_port(dnssd.parse(answer), zone)
 
 
 def _judge_addresses(host: dns.name.Name, rdtype: RdataType, answer: bytes) -> Addresses | dnssd.Alias:

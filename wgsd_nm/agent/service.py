@@ -163,6 +163,8 @@ def _tunnel(tunnel: TunnelStatus) -> Wire:
         "PublicEndpoints": Variant("as", [str(endpoint) for endpoint in tunnel.public_endpoints]),
         "LastLookup": Variant("t", _microseconds(tunnel.last_lookup)),
         "LastError": Variant("s", tunnel.last_error),
+        "Updates": Variant("s", str(tunnel.updates)),
+        "PollingInterval": Variant("u", round(tunnel.polling_interval)),
     }
 
 

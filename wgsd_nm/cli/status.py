@@ -63,7 +63,8 @@ def _tunnel(tunnel: TunnelView, now: float, style: Style) -> Iterator[str]:
     yield f"{style.paint(tunnel.title, Colour.HEADING)}: {style.paint(tunnel.state, of_state(tunnel.state))}"
     if tunnel.zone:
         answered = f"answered {ago(tunnel.last_lookup, now)}"
-        yield from style.wrapped(f"zone {tunnel.zone} at {', '.join(tunnel.registries)}, {answered}", MARGIN)
+        parts = (f"zone {tunnel.zone} at {', '.join(tunnel.registries)}", answered, tunnel.learns_by)
+        yield from style.wrapped(", ".join(filter(None, parts)), MARGIN)
     if tunnel.public_endpoints:
         symmetric = ": our NAT is symmetric" if tunnel.is_behind_symmetric_nat else ""
         yield from style.wrapped(f"we are seen as {', '.join(tunnel.public_endpoints)}{symmetric}", MARGIN)

@@ -48,8 +48,8 @@ def _registry(tunnel: TunnelView, leading: Sequence[PeerView], others: Sequence[
         return cannot_tell(step, f"{where} has not answered yet.", "Run this again in a few seconds")
     answers = f"{where} answers for {tunnel.zone}"
     if tunnel.public_endpoints:
-        at = ago(tunnel.last_lookup, facts.clock.now)
-        return ok(step, f"{answers} (last {at}), and sees us at {', '.join(tunnel.public_endpoints)}.")
+        how = ", ".join(filter(None, (f"last {ago(tunnel.last_lookup, facts.clock.now)}", tunnel.learns_by)))
+        return ok(step, f"{answers} ({how}), and sees us at {', '.join(tunnel.public_endpoints)}.")
     if tunnel.state == "looking-up":
         return cannot_tell(step, f"{where} is being asked.", "Run this again in a few seconds")
     if others and all(peer.last_error for peer in others):

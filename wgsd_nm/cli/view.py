@@ -30,6 +30,8 @@ class TunnelView:
     public_endpoints: tuple[str, ...] = ()
     last_lookup: int = 0
     last_error: str = ""
+    updates: str = ""
+    polling_interval: int = 0
 
     @classmethod
     def of(cls, entry: Properties) -> Self:
@@ -45,7 +47,14 @@ class TunnelView:
             public_endpoints=_texts(entry, "PublicEndpoints") or ((endpoint,) if endpoint else ()),
             last_lookup=_value(entry, "LastLookup", 0),
             last_error=_text(entry, "LastError"),
+            updates=_text(entry, "Updates"),
+            polling_interval=_value(entry, "PollingInterval", 0),
         )
+
+    @property
+    def learns_by(self) -> str:
+        """How the agent learns that a peer has moved: push, or polling every 5 s; "" where it does not say."""
+        return f"{self.updates} every {self.polling_interval} s" if self.polling_interval else self.updates
 
     @property
     def title(self) -> str:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from math import inf
 from typing import assert_never
 
-from wgsd_nm.core import schedule
+from wgsd_nm.core import following, schedule
 from wgsd_nm.core.config import Config, TunnelConfig
 from wgsd_nm.core.discovery import discover, has_usable_uplink, place, ways_out
 from wgsd_nm.core.errors import InvalidArguments, NoAnswer, ServiceUnavailable, WgsdError
@@ -28,10 +28,12 @@ from wgsd_nm.core.events import (
     NetworkSeen,
     PeersRead,
     ReadFailed,
+    RecordsPushed,
     RefreshRequested,
     Remember,
     Reply,
     SeatChanged,
+    SessionChanged,
     SetFailed,
     TimePassed,
     Woke,
@@ -103,6 +105,10 @@ class _Turn:
                 self._on(interface, lambda tunnel: tunnel.set_failed(event.error), writing=False)
             case LookupsAnswered(interface):
                 self._on(interface, lambda tunnel: tunnel.lookups_answered(event))
+            case RecordsPushed(interface):
+                self._on(interface, lambda tunnel: tunnel.records_pushed(event))
+            case SessionChanged(interface):
+                self._on(interface, lambda tunnel: tunnel.session_changed(event))
             case HostResolved(interface):
                 self._on(interface, lambda tunnel: tunnel.host_resolved(event))
             case RefreshRequested(token, interface):
@@ -112,6 +118,8 @@ class _Turn:
             case _:
                 assert_never(event)
         self._let_time_pass()
+        if isinstance(event, ConfigLoaded | NetworkSeen | SeatChanged | PeersRead):
+            self._follow()
 
     # --- the world changed -------------------------------------------------------------------------------------------
 
@@ -189,6 +197,22 @@ class _Turn:
                     turn.begin_anew()
                 elif hint:
                     turn.start_pass()
+
+    def _follow(self) -> None:
+        """Order other push sessions than there are, where others are wanted."""
+        watch = self.watch
+        tunnels = watch.tunnels if watch.seat_active else {}
+        order = following.wanted(tunnels.values(), may_work=may_work(watch))
+        if order == watch.follow:
+            return
+        followed = {each.interface for each in order.tunnels}
+        ended = {
+            interface: replace(tunnel, sessions={})
+            for interface, tunnel in watch.tunnels.items()
+            if tunnel.sessions and interface not in followed
+        }
+        self.watch = replace(watch, tunnels={**watch.tunnels, **ended}, follow=order)
+        self.actions.append(order)
 
     # --- callers of Refresh ------------------------------------------------------------------------------------------
 
@@ -291,4 +315,5 @@ def _adopted(
     )
     if old is None:
         return TunnelWatch(tunnel, settings, discovery, pinned)
-    return replace(old, tunnel=tunnel, discovery=discovery, pinned=pinned)
+    sessions = following.kept(old, discovery)
+    return replace(old, tunnel=tunnel, discovery=discovery, pinned=pinned, sessions=sessions)

@@ -22,6 +22,7 @@ import dns.rcode
 from dns.rdataclass import IN
 from dns.rdatatype import AAAA, CNAME, SOA, SRV, TXT, A, RdataType
 
+from wgsd_nm.core import push
 from wgsd_nm.core.errors import BadAnswer, InvalidValue, NoEndpoint, NoSuchPeer, RegistryRefused
 from wgsd_nm.core.model import KEY_LENGTH, Advertisement, Endpoint, IPAddress, PublicKey, shown, unmapped
 
@@ -107,6 +108,11 @@ def wire(name: dns.name.Name) -> bytes:
 def instance_wire(key: PublicKey, zone: bytes) -> bytes:
     """The name of a peer in a zone, both on the wire: what `wire(instance_name())` is, at a tenth of its cost."""
     return b"%c%s%s%s" % (len(_PADDING) + _LABEL_LENGTH, instance_label(key).encode(), _SERVICE_WIRE, zone)
+
+
+def push_name(zone: dns.name.Name) -> dns.name.Name:
+    """Where a zone names its push service (SRV)."""
+    return dns.name.Name((*(label.encode() for label in push.SERVICE.split(".")), *zone.labels))
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +214,22 @@ def addresses(message: Message, host: dns.name.Name, rdtype: RdataType) -> tuple
         return found
     records, ttl = found
     return tuple(ip_address(record.address) for record in records), ttl
+
+
+def push_port(message: Message, zone: dns.name.Name) -> int:
+    """The port of the push service in the answer to the SRV question for it. Raises LookupFailed's children.
+
+    The host that it names does not matter: whoever was asked is to push.
+    """
+    owner = push_name(zone)
+    found = _records(message, owner, SRV, f"the push service {owner}")
+    if isinstance(found, Alias):
+        raise NoEndpoint(f"the registry says that its push service {owner} is another's", found.ttl)
+    records, ttl = found
+    best = min(records, key=lambda record: (record.priority, -record.weight, record.port))
+    if not best.port or best.target == dns.name.root:
+        raise NoEndpoint(f"the registry says that there is no push service {owner}", ttl)
+    return int(best.port)
 
 
 def advertised(

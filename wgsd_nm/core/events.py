@@ -76,6 +76,28 @@ class LookupsAnswered:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordsPushed:
+    """The registry `source` told of changed records unasked, as a lookup would have. It answers no lookup under way.
+
+    `ask` are peers whose records changed, and lead to other names: a lookup has to find out.
+    """
+
+    interface: str
+    source: str
+    answers: tuple[tuple[PublicKey, Advertisement | LookupFailed], ...]
+    ask: tuple[PublicKey, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SessionChanged:
+    """These are the peers whose changes the registry `source` pushes now: none where there is no session with it."""
+
+    interface: str
+    source: str
+    following: frozenset[PublicKey]
+
+
+@dataclass(frozen=True, slots=True)
 class HostResolved:
     """What the host name of a registry's own peer stands for, or why that is not known."""
 
@@ -122,6 +144,8 @@ Event = (
     | PeersRead
     | ReadFailed
     | LookupsAnswered
+    | RecordsPushed
+    | SessionChanged
     | HostResolved
     | EndpointsSet
     | SetFailed
@@ -177,7 +201,35 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class ForgetServers:
-    """End all lookups under way, without answers; drop the sockets to the registries and what was learnt of them."""
+    """End all lookups under way, without answers; drop the sockets to the registries and what was learnt of them.
+
+    Push sessions go on, for the addresses inside of a tunnel stay; but whether they live has to be found out at once.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Following:
+    """What is to be followed of one tunnel: these peers in this zone, at each of the servers that has push.
+
+    `activation` is the tunnel's: sessions over a device that was made anew are dead.
+    """
+
+    interface: str
+    activation: str
+    servers: tuple[Server, ...]
+    zone: str
+    keys: frozenset[PublicKey]
+
+
+@dataclass(frozen=True, slots=True)
+class Follow:
+    """Keep push sessions for all of these, and no others; tell what comes of them in SessionChanged and RecordsPushed.
+
+    Unless `may_work`, those that there are go on, and nothing is asked or sent.
+    """
+
+    tunnels: tuple[Following, ...] = ()
+    may_work: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,4 +258,4 @@ class Reply:
     error: WgsdError | None = None
 
 
-Action = ReadPeers | LookUp | Resolve | SetEndpoints | Probe | ForgetServers | Remember | Announce | Reply
+Action = ReadPeers | LookUp | Resolve | SetEndpoints | Probe | ForgetServers | Follow | Remember | Announce | Reply

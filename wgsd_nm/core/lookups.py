@@ -6,7 +6,7 @@ from __future__ import annotations
 from math import inf
 
 from wgsd_nm.core import schedule
-from wgsd_nm.core.errors import LookupFailed, NoEndpoint, NoSuchPeer
+from wgsd_nm.core.errors import LookupFailed, NegativeAnswer
 from wgsd_nm.core.ground import Ground
 from wgsd_nm.core.model import Advertisement
 from wgsd_nm.core.watch import PeerWatch, Record, TunnelWatch
@@ -28,8 +28,9 @@ def scheduled(tunnel: TunnelWatch, peer: PeerWatch, now: float, chance: float) -
     trying_since = now if peer.trying_since is None else peer.trying_since
     if peer.answered_at == -inf or (suspect and peer.trying_since is None):
         return peer._replace(trying_since=trying_since, next_lookup=now)
-    delay = _delay(peer, now - trying_since) if wanted else schedule.TTL_MOST
-    at = max(now, peer.answered_at + schedule.jittered(delay, _spread(peer, chance)))
+    interval = delay(tunnel, peer, now - trying_since) if wanted else schedule.TTL_MOST
+    since = max(peer.answered_at, tunnel.session_lost_at)
+    at = max(now, since + schedule.jittered(interval, _spread(peer, chance)))
     if peer.next_lookup is not None and peer.next_lookup <= at:
         return peer
     return peer._replace(trying_since=trying_since, next_lookup=at)
@@ -78,12 +79,15 @@ def told(
     return peer._replace(records=records, error=None, followed=followed)
 
 
-def _delay(peer: PeerWatch, trying_for: float) -> float:
+def delay(tunnel: TunnelWatch, peer: PeerWatch, trying_for: float) -> float:
+    """Seconds between a lookup of a peer that is wanted and not reached, and the next one, without jitter."""
     match peer.error:
+        case None | NegativeAnswer() if tunnel.follows(peer):
+            return schedule.FOLLOWED
         case None:
             ttl = peer.records[0].told.ttl if peer.records else 0
             return schedule.after_answer(ttl, peer.rounds, trying_for)
-        case NoSuchPeer(ttl=ttl) | NoEndpoint(ttl=ttl):
+        case NegativeAnswer(ttl=ttl):
             return schedule.after_absence(ttl, trying_for)
         case _:
             return schedule.after_failure(peer.rounds, trying_for)

@@ -296,6 +296,14 @@ class State(StrEnum):
     IDLE = "idle"
 
 
+class Updates(StrEnum):
+    """How the agent learns that a peer has moved."""
+
+    PUSH = "push"
+    POLLING = "polling"
+    NONE = ""
+
+
 class Source(StrEnum):
     """Where the endpoint in use came from."""
 

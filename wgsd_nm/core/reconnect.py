@@ -47,6 +47,10 @@ class Reconnect:
         """A session is there: it has push."""
         return replace(self, no_push=False, drops=0)
 
+    def absent(self, now: float, chance: float) -> Self:
+        """The registry says that it has no push: another one may be asked in another network."""
+        return replace(self, no_push=True, earliest=now + jittered(NO_PUSH, chance), failures=0, drops=0)
+
     def unreachable(self, now: float, chance: float) -> Self:
         """No connection could be made."""
         return self._failed(now, chance)
@@ -66,10 +70,12 @@ class Reconnect:
         match end.why:
             case Why.NO_PUSH:
                 return self._without(now + max(end.delay, NO_PUSH))
-            case Why.DISMISSED:  # a server spreads its clients itself (RFC 8490 section 6.6.3)
-                return replace(self, failures=0, earliest=-inf, ordered=now + end.delay)
+            case Why.DISMISSED:  # a server spreads its clients itself (RFC 8490 section 6.6.3), but not in a circle
+                settled = lasted is not None and lasted >= SETTLED
+                state = replace(self, failures=0, earliest=-inf) if settled else self._failed(now, chance)
+                return replace(state, ordered=now + end.delay)
             case Why.IDLE:
-                return replace(self, failures=0)
+                return replace(self, failures=0, ordered=now + end.delay)
         return self.lost(lasted, now, chance)
 
     def broken(self, now: float) -> Self:

@@ -55,6 +55,8 @@ TTL_MOST: Final = 300.0
 NEGATIVE_LEAST: Final = 1.0
 NEGATIVE_MOST: Final = 60.0
 BACKOFF_MOST: Final = 60.0
+FOLLOWED: Final = 300.0
+"""Between two lookups of a peer whose changes are pushed."""
 PATIENCE: Final = 3600.0
 """After so long without success a lookup is tried every TTL_MOST seconds."""
 JITTER: Final = 0.25

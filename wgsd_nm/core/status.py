@@ -9,8 +9,9 @@ from typing import Self
 
 from wgsd_nm.core.discovery import has_usable_uplink
 from wgsd_nm.core.errors import InvalidValue
+from wgsd_nm.core.following import polling_interval
 from wgsd_nm.core.ground import Ground
-from wgsd_nm.core.model import Connectivity, Endpoint, PeerState, PublicKey, Source, State
+from wgsd_nm.core.model import Connectivity, Endpoint, PeerState, PublicKey, Source, State, Updates
 from wgsd_nm.core.reason import Reason, of_failure, sentence
 from wgsd_nm.core.reconcile import candidates
 from wgsd_nm.core.schedule import STALE
@@ -31,10 +32,16 @@ class TunnelStatus:
     public_endpoints: tuple[Endpoint, ...]
     last_lookup: float
     last_error: str
+    updates: Updates
+    polling_interval: float
+    """Seconds, 0 unless it is polling."""
 
     def differs(self, other: TunnelStatus) -> bool:
-        """Whether clients are told: in anything but the time."""
-        return replace(self, last_lookup=0.0) != replace(other, last_lookup=0.0)
+        """Whether clients are told: in anything but the times."""
+        return self._told() != other._told()
+
+    def _told(self) -> Self:
+        return replace(self, last_lookup=0.0, polling_interval=0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +122,7 @@ def _tunnel(
 ) -> TunnelStatus:
     tunnel, discovery = watched.tunnel, watched.discovery
     error = str(watched.refusal or watched.lookup_error or "") or discovery.problem
+    interval = polling_interval(watched, now) if discovery.servers else 0.0
     return TunnelStatus(
         interface=tunnel.interface,
         connection_id=tunnel.connection_id,
@@ -126,7 +134,15 @@ def _tunnel(
         public_endpoints=public,
         last_lookup=watched.answered_at,
         last_error=error,
+        updates=_updates(watched, interval),
+        polling_interval=interval,
     )
+
+
+def _updates(tunnel: TunnelWatch, interval: float) -> Updates:
+    if not tunnel.discovery.servers:
+        return Updates.NONE
+    return Updates.POLLING if interval else Updates.PUSH
 
 
 def _tunnel_state(watch: AgentWatch, tunnel: TunnelWatch, peers: list[PeerStatus], now: float) -> State:

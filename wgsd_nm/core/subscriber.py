@@ -26,6 +26,8 @@ FIRST_ANSWER: Final = 30.0
 """Seconds for a server to show that it knows of sessions (RFC 8490 section 5.1.1)."""
 ANSWER: Final = 10.0
 """Seconds for any later answer: three retransmissions of TCP. Then the session is dead."""
+LEAST_DELAY: Final = 1.0
+"""Seconds after which a refused subscription is tried again, if the server would have it earlier."""
 
 _NEVER_RESPONSES: Final = frozenset((push.PUSH, push.UNSUBSCRIBE, push.RECONFIRM))
 
@@ -99,6 +101,11 @@ class Subscriber:
         return frozenset(peer.key for peer in self._peers.values() if peer.confirmed)
 
     @property
+    def settled(self) -> bool:
+        """Whether all that was asked is answered, so that of the peers that are followed all is known."""
+        return self.established and not self._asked
+
+    @property
     def deadline(self) -> float:
         """When `tick` is to be called, if nothing was said before."""
         answer = FIRST_ANSWER if not self.established else ANSWER
@@ -146,7 +153,7 @@ class Subscriber:
             return Heard()
         send = tuple(self._subscriptions(now))
         if not self._subscribed and self._active + dso.seconds(self._timeouts.inactivity) <= now:
-            return Heard(end=End(Why.IDLE))
+            return Heard(end=End(Why.IDLE, max(0.0, self._hold - now)))
         if not self._asked and self._last + dso.seconds(self._timeouts.interval) <= now:
             send += (self._keepalive(now),)
         return Heard(send=send)
@@ -212,7 +219,7 @@ class Subscriber:
         delay = push.DELAYS.get(message.rcode, push.DELAY) if tlv is None else RetryDelay.read(tlv).delay / 1000
         if message.rcode in (dso.NOTIMP, dso.DSOTYPENI):
             return Heard(end=End(Why.NO_PUSH, delay))
-        self._hold = max(self._hold, now + delay)
+        self._hold = max(self._hold, now + max(delay, LEAST_DELAY))
         return Heard()
 
     def _told(self, message: Message, octets: bytes, now: float) -> Heard:

@@ -13,7 +13,7 @@ from functools import cached_property
 from math import inf
 from operator import attrgetter
 
-from wgsd_nm.core import schedule
+from wgsd_nm.core import following, schedule
 from wgsd_nm.core.discovery import discover
 from wgsd_nm.core.errors import LookupFailed, NoAnswer, RegistryUnreachable, WgsdError
 from wgsd_nm.core.events import (
@@ -26,7 +26,9 @@ from wgsd_nm.core.events import (
     PeersRead,
     Probe,
     ReadPeers,
+    RecordsPushed,
     Resolve,
+    SessionChanged,
     SetEndpoints,
 )
 from wgsd_nm.core.ground import Ground
@@ -286,7 +288,7 @@ class TunnelTurn:
         found = discover(tunnel.tunnel, tunnel.settings, self._scene.network.uplinks, peers)
         if found == tunnel.discovery:
             return False
-        self._update(discovery=found, last_pass=-inf)
+        self._update(discovery=found, sessions=following.kept(tunnel, found), last_pass=-inf)
         self.begin_anew()
         return True
 
@@ -384,6 +386,7 @@ class TunnelTurn:
                 lookup_error = answer
             if key in peers:
                 ended_at = self._now if last else None
+                answer = following.newest(tunnel, peers[key], event.source, answer)
                 peers[key] = told(peers[key], event.source, answer, rank=rank, ended_at=ended_at)
             elif isinstance(answer, Advertisement):
                 seen = (*(each for each in seen if each[0] != event.source), (event.source, answer.endpoints[0]))
@@ -405,6 +408,17 @@ class TunnelTurn:
             seen=seen,
         )
         self._settle()
+
+    def records_pushed(self, event: RecordsPushed) -> None:
+        """What is new is acted on at once: a lookup under way is neither ended by it nor waited for."""
+        self.watch = following.pushed(self.watch, event, self._now)
+        if not self.watch.at_work:
+            self._write()
+        if self._scene.may_work:
+            self._look_up(key for key in event.ask if key in self.watch.keys)
+
+    def session_changed(self, event: SessionChanged) -> None:
+        self.watch = following.session_changed(self.watch, event, self._now, self._scene.chance)
 
     def _schedule_resolutions(self) -> None:
         """For the registries' own peers whose profile names a host."""
@@ -506,8 +520,8 @@ class TunnelTurn:
             self.actions.append(SetEndpoints(self._interface, tuple(changes), reasons))
 
     def _awaits(self, peer: PeerWatch) -> bool:
-        """Whether a lookup is under way that has not told anything yet."""
-        left = self.watch.pending.get(peer.public_key, 0)
+        """Whether a lookup is under way that has not told anything yet, and nothing else has."""
+        left = 0 if peer.followed is not None else self.watch.pending.get(peer.public_key, 0)
         return left > 0 and (left == len(self.watch.discovery.servers) or peer.error is not None)
 
     @cached_property
@@ -524,7 +538,8 @@ class TunnelTurn:
                 continue
             peer = peer._replace(ordered=None, poke_due=peer.poke_due or result is ChangeResult.STALE)
             if result is ChangeResult.CHANGED and change.wanted is not None:
-                peer = self._set(peer, change, event.reasons.get(change.public_key, Reason.FOUND))
+                reason = event.reasons.get(change.public_key, Reason.FOUND)
+                peer = following.overtaken(self._set(peer, change, reason), reason)
             peers[change.public_key] = peer
         self._update(peers=peers, writing=False, write_error=None, write_failures=0)
         if surprised:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from wgsd_nm.core.config import Config, TunnelConfig
 from wgsd_nm.core.errors import LookupFailed, WgsdError
+from wgsd_nm.core.events import Follow
 from wgsd_nm.core.evidence import Evidence
 from wgsd_nm.core.memory import Memory
 from wgsd_nm.core.model import Advertisement, Endpoint, IPAddress, Network, Peer, PublicKey, Server, Tunnel
@@ -30,6 +31,8 @@ class Record(NamedTuple):
     source: str
     """The registry's address, or the host name."""
     told: Advertisement
+    pushed_at: float = -inf
+    """When it was last told unasked."""
 
 
 class PeerWatch(NamedTuple):
@@ -172,6 +175,10 @@ class TunnelWatch:
     """Where each registry sees ourselves, the first to answer first."""
     lookup_error: LookupFailed | None = None
     """Why no registry answered in the last pass."""
+    sessions: Mapping[str, frozenset[PublicKey]] = field(default_factory=dict)
+    """The registries with which there is a push session, by address, and the peers whose changes each pushes."""
+    session_lost_at: float = -inf
+    """When there was last one less, or it followed less."""
 
     @property
     def at_work(self) -> bool:
@@ -190,6 +197,14 @@ class TunnelWatch:
     def managed(self, key: PublicKey) -> bool:
         """Whether the peer's endpoint is ours to set from the zone."""
         return key not in self.discovery.registry_peers and key not in self.pinned
+
+    def follows(self, peer: PeerWatch) -> bool:
+        """Whether every registry that has told endpoints of a peer, or all if none has, pushes its changes."""
+        if not self.sessions:
+            return False
+        servers = [str(server) for server in self.discovery.servers]
+        telling = {record.source for record in peer.records}.intersection(servers) or servers
+        return all(peer.public_key in self.sessions.get(source, ()) for source in telling)
 
     @property
     def refusal(self) -> WgsdError | None:
@@ -227,3 +242,5 @@ class AgentWatch:
     gone: Mapping[str, TunnelWatch] = field(default_factory=dict)
     """Tunnels that have gone, while the helper is still at work for them."""
     waiting: tuple[Waiting, ...] = ()
+    follow: Follow = field(default_factory=Follow)
+    """The push sessions that were last ordered."""
