@@ -92,6 +92,8 @@ def test_an_activation_leads_to_endpoints_and_clients_are_told(tmp_path: Path) -
                 "PublicEndpoint": str(OURSELVES_AT),
                 "PublicEndpoints": [str(OURSELVES_AT)],
                 "LastError": "",
+                "Updates": "polling",
+                "PollingInterval": 5,
             }
             registry, *peers = peers_of(properties, (REGISTRY, *PEERS))
             assert (registry["Endpoint"], registry["Source"]) == (str(REGISTRY_AT), "profile")
