@@ -238,6 +238,36 @@ class TestSession:
 
         play(scene)
 
+    def test_it_does_not_count_as_followed_before_the_last_answer(self) -> None:
+        async def scene(world: Scene) -> None:
+            world.follow(BOB, SELF)
+            client = await world.clients.get()
+            await client.grants(1)
+            *subscriptions, behind = [await client.hears() for _ in range(3)]
+            client.says(*(dso.response(each.identifier, dso.NOERROR) for each in subscriptions), pushed(BOB, HOME))
+            assert at(await world.told(RecordsPushed)) == {BOB: HOME}
+            client.says(pushed(BOB, OFFICE))
+            await world.told(RecordsPushed, 2)
+            assert [type(event) for event in world.events] == [RecordsPushed, RecordsPushed]
+            client.says(dso.response(behind.identifier, dso.NOERROR, TIMEOUTS.tlv()))
+            await world.told(SessionChanged)
+
+        play(scene)
+
+    def test_what_is_pushed_soon_after_each_other_is_told_together(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        async def scene(world: Scene) -> None:
+            client = await world.begin()
+            monkeypatch.setattr(module, "BREATH", 0.1)
+            client.says(pushed(BOB, HOME))
+            await world.told(RecordsPushed, 2)
+            for key in (SELF, BOB):
+                client.says(pushed(key, OFFICE))
+                for _ in range(5):
+                    await asyncio.sleep(0)
+            assert set(at(await world.told(RecordsPushed, 3))) == {SELF, BOB}
+
+        play(scene)
+
     def test_what_is_pushed_together_is_told_together(self) -> None:
         async def scene(world: Scene) -> None:
             client = await world.begin()
@@ -334,8 +364,10 @@ class TestNetwork:
     def test_while_nothing_may_be_done_nothing_is_asked_or_said(self) -> None:
         async def scene(world: Scene) -> None:
             world.follow(BOB, SELF, may_work=False)
+            assert await world.rests()
             world.sessions.network_changed()
-            await asyncio.sleep(0)
+            assert await world.rests()
+            assert world.registry.requests == []
             client = await world.begin()
             assert len(world.registry.requests) == 1
             world.sessions.network_changed()
@@ -540,6 +572,48 @@ class TestWithout:
             assert world.events == []
             world.resets = False
             world.sessions.network_changed()
+            await (await world.clients.get()).begins()
+
+        play(scene)
+
+    def test_one_that_closes_before_we_begin_is_one_that_closes_at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        opens = module._Registry._open  # noqa: SLF001  # no other way to have the reset come just then
+
+        async def slowly(registry: Any, name_server: Any, port: int) -> Any:
+            connection = await opens(registry, name_server, port)
+            while not connection._is_over:  # noqa: SLF001, ASYNC110
+                await asyncio.sleep(0)
+            return connection
+
+        monkeypatch.setattr(module._Registry, "_open", slowly)  # noqa: SLF001
+        monkeypatch.setattr(reconnect, "SPREAD", 0.0)
+
+        async def scene(world: Scene) -> None:
+            world.resets = True
+            world.follow(BOB, SELF)
+            for _ in range(2):
+                await world.clients.get()
+            assert await world.rests()
+            assert world.clients.empty()
+
+        play(scene)
+
+    def test_one_that_has_had_a_session_has_push(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(reconnect, "SPREAD", 0.0)
+        monkeypatch.setattr(reconnect, "SETTLED", 0.0)
+
+        async def scene(world: Scene) -> None:
+            world.resets = True
+            world.follow(BOB, SELF)
+            await world.clients.get()
+            world.resets = False
+            client = await world.clients.get()
+            await client.begins()
+            await world.told(SessionChanged)
+            world.resets = True
+            client.leave()
+            await world.clients.get()
+            world.resets = False
             await (await world.clients.get()).begins()
 
         play(scene)

@@ -166,8 +166,18 @@ class TestOrders:
         (ordered,) = story.follows[-1].tunnels
         assert ordered.servers == (SERVER, Server(ip_address(SECOND), device="wlan0"))
         assert story.tunnel.sessions.keys() == {"10.0.0.254"}
-        story.hear(ConfigLoaded(config.parse('[tunnel.home]\nzone = "b.example"\nregistry = "10.0.0.254"\n', "test")))
-        assert story.tunnel.sessions == {}
+
+    def test_and_so_does_another_zone(self) -> None:
+        story = Story.of(bob())
+        story.hear(ConfigLoaded(config.parse('[tunnel.home]\nzone = "auto"\nregistry = "10.0.0.254"\n', "test")))
+        (here,) = story.network.tunnels
+        for zone in ("a.example", "b.example"):
+            story.network = network(uplink(), tunnels=[replace(here, search=(zone,))])
+            story.starts()
+            assert story.tunnel.sessions == {}
+            assert [each.zone for each in story.follows[-1].tunnels] == [f"{zone}."]
+            story.is_followed(BOB)
+            assert story.tunnel.sessions != {}
 
 
 class TestPushes:
@@ -321,6 +331,13 @@ class TestTwoRegistries:
         assert story.peer(BOB).reported == (HOME, CAFE)
         story.is_pushed(source=SECOND, bob=NoSuchPeer("gone"))
         assert story.peer(BOB).error is None, "the other one knows him"
+
+    def test_each_has_its_own_view_of_us(self) -> None:
+        story = self.begin()
+        story.is_pushed(me=CAFE)
+        story.is_pushed(source=SECOND, me=OFFICE)
+        story.is_pushed(me=HOME)
+        assert story.tunnel.seen == (("10.0.0.254", HOME), (SECOND, OFFICE))
 
     def test_the_one_whose_word_is_in_use_is_followed(self) -> None:
         story = self.begin()

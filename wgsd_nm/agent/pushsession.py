@@ -263,8 +263,6 @@ class _Connection(asyncio.Protocol):
         self._transport.close()
 
     def data_received(self, data: bytes) -> None:
-        if self._is_over:
-            return
         self._received += data
         now = self._loop.time()
         answers: dict[PublicKey, Answer] = {}
