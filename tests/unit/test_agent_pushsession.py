@@ -7,6 +7,7 @@ import asyncio
 import logging
 import socket
 import struct
+from collections import ChainMap
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from ipaddress import ip_address
 from typing import Any, TypeVar
@@ -14,7 +15,7 @@ from typing import Any, TypeVar
 import dns.rcode
 import pytest
 
-from tests.unit.core_story import BOB, CAROL, HOME, OFFICE, SELF
+from tests.unit.core_story import BOB, CAROL, HOME, OFFICE, SELF, key
 from tests.unit.nameserver import SOA, NameServer, reply
 from wgsd_nm.agent import pushsession as module
 from wgsd_nm.agent.pushsession import UNACKNOWLEDGED, PushSessions
@@ -24,6 +25,8 @@ from wgsd_nm.core.errors import NoSuchPeer
 from wgsd_nm.core.events import Event, Follow, Following, RecordsPushed, SessionChanged
 from wgsd_nm.core.model import Advertisement, Endpoint, PublicKey, Server
 from wgsd_nm.core.push import IN, Add, Subscribe, Unsubscribe, encode_pushes
+from wgsd_nm.registry.push import Session
+from wgsd_nm.registry.subscriptions import Record, Subscriptions
 
 DEADLINE = 10.0
 ZONE = "wg.example.com."
@@ -195,16 +198,16 @@ def play(scene: Callable[[Scene], Coroutine[Any, Any, None]], *, denies: bool = 
     asyncio.run(main())
 
 
-def records(public_key: PublicKey, at: Endpoint) -> list[Add]:
-    name = dnssd.instance_wire(public_key, WIRE)
+def of(owner: bytes, at: Endpoint) -> list[Add]:
+    """The records of a peer that is there."""
     return [
-        Add(name, SRV, IN, 0, b"\0\0\0\0" + at.port.to_bytes(2) + name),
-        Add(name, A, IN, 0, at.address.packed),
+        Add(owner, SRV, IN, 0, b"\0\0\0\0" + at.port.to_bytes(2) + owner),
+        Add(owner, A, IN, 0, at.address.packed),
     ]
 
 
 def pushed(public_key: PublicKey, at: Endpoint) -> bytes:
-    (message,) = encode_pushes(records(public_key, at))
+    (message,) = encode_pushes(of(name(public_key), at))
     return message
 
 
@@ -260,8 +263,8 @@ class TestSession:
             monkeypatch.setattr(module, "BREATH", 0.1)
             client.says(pushed(BOB, HOME))
             await world.told(RecordsPushed, 2)
-            for key in (SELF, BOB):
-                client.says(pushed(key, OFFICE))
+            for each in (SELF, BOB):
+                client.says(pushed(each, OFFICE))
                 for _ in range(5):
                     await asyncio.sleep(0)
             assert set(at(await world.told(RecordsPushed, 3))) == {SELF, BOB}
@@ -347,6 +350,43 @@ class TestSession:
         play(scene)
 
 
+class Table:
+    """Where the peers of a registry are."""
+
+    def __init__(self, **peers: Endpoint) -> None:
+        self.peers = {name(key(who)): endpoint for who, endpoint in peers.items()}
+
+    def records(self, owner: bytes) -> Iterable[Record]:
+        if owner in self.peers:
+            yield from (Record(each.rdtype, each.ttl, each.rdata) for each in of(owner, self.peers[owner]))
+
+
+class TestBothEnds:
+    def test_a_move_goes_from_the_registrys_own_end_to_ours(self) -> None:
+        async def scene(world: Scene) -> None:
+            world.follow(BOB, SELF)
+            client = await world.clients.get()
+            table = Table(bob=HOME)
+            hub: Subscriptions[Session] = Subscriptions(table)
+            session = Session(hub, "10.0.0.2", 0.0)
+            for _ in range(4):
+                client.says(*session.receive((await client.hears()).encode(), lambda _: dso.NOERROR, 0.0))
+            await world.told(SessionChanged)
+            known = [at(event) for event in world.events if isinstance(event, RecordsPushed)]
+            assert dict(ChainMap(*reversed(known))) == {BOB: HOME, SELF: None}
+            table.peers[name(BOB)] = OFFICE
+            for _, messages in hub.update():
+                client.says(*messages)
+            number = 2
+            while at(await world.told(RecordsPushed, number)) != {BOB: OFFICE}:
+                number += 1
+            client.says(*session.shut_down(0, 0.0))
+            assert (await world.told(SessionChanged, 2)).following == frozenset()
+            assert await client.ended()
+
+        play(scene)
+
+
 class TestNetwork:
     def test_a_network_event_pings_and_the_session_goes_on(self) -> None:
         async def scene(world: Scene) -> None:
@@ -381,6 +421,8 @@ class TestNetwork:
         play(scene)
 
     def test_a_session_that_does_not_answer_any_more_is_dead(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(reconnect, "SETTLED", 0.0)
+
         async def scene(world: Scene) -> None:
             client = await world.begin()
             monkeypatch.setattr(subscriber, "ANSWER", 0.05)
