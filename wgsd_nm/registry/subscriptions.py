@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from wgsd_nm.core import dso, push
 from wgsd_nm.core.push import ANY, IN, Add, Change, Remove, RemoveAll
+from wgsd_nm.registry.records import Record
 
 MAX_OF_SESSION = 1024
 """Subscriptions of one session: one for each peer of a large network, of some 200 octets."""
@@ -22,14 +23,6 @@ MAX_OF_CLIENT = 2 * MAX_OF_SESSION
 MAX_SUBSCRIPTIONS = 100_000
 """Of all: 1000 clients with 50 peers each, twice over."""
 MAX_ALIKE = 64
-
-
-class Record(NamedTuple):
-    """One record of a name, in class IN. `rdata` is uncompressed, as `records` has it."""
-
-    rdtype: int
-    ttl: int
-    rdata: bytes
 
 
 class Contents(Protocol):
