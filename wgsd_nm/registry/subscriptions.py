@@ -8,7 +8,7 @@ message however many they are. A record that is too long for any PUSH message is
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
@@ -70,7 +70,7 @@ class Subscriptions(Generic[S]):
         return self._count
 
     @property
-    def names(self) -> Iterable[bytes]:
+    def names(self) -> Set[bytes]:
         """The names that somebody subscribed to, in lower case."""
         return self._watched.keys()
 
