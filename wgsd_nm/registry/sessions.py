@@ -26,7 +26,7 @@ from wgsd_nm.registry.statistics import Statistics
 from wgsd_nm.registry.subscriptions import Subscriptions
 
 MAX_SESSIONS = 4096
-MAX_OF_CLIENT = 4
+MAX_OF_CLIENT = 8
 """Sessions of one address: an agent has one for each zone, and those before it may not have been found dead yet."""
 CROWDED = 60_000
 """Milliseconds for which a client is sent away for whom there is no place."""
@@ -97,9 +97,10 @@ class Sessions:
 
     def used(self, connection: Connection, query: bytes) -> None:
         """Another message came by a connection with a session. Raises ProtocolError where it must not."""
-        if wants_keepalive(query):  # RFC 8490 section 7.1.2
+        session = self._sessions[connection]
+        if session.established and wants_keepalive(query):  # RFC 8490 section 7.1.2
             raise ProtocolError("a client with a session sent the EDNS option for TCP keepalive")
-        self._sessions[connection].used(self._clock())
+        session.used(self._clock())
 
     def ended(self, connection: Connection) -> None:
         """A connection is no more."""
@@ -119,6 +120,7 @@ class Sessions:
         self._site = site
         self._subscriptions.use(site)
         self._witnesses.clear()
+        self._changed.clear()  # all is looked at again
         for session, connection in self._connections.items():
             for message in session.review(self._permits(connection, fresh=True)):
                 connection.post(message)
