@@ -17,7 +17,7 @@ from time import monotonic
 from wgsd_nm.core import dso, push
 from wgsd_nm.core.dso import ProtocolError, RetryDelay
 from wgsd_nm.core.push import Subscribe
-from wgsd_nm.registry.connection import Connection
+from wgsd_nm.registry.connection import PATIENCE, Connection
 from wgsd_nm.registry.content import Content
 from wgsd_nm.registry.push import Permits, Session, retry_delay
 from wgsd_nm.registry.query import wants_keepalive
@@ -76,7 +76,7 @@ class Sessions:
     async def take(self, connection: Connection, message: bytes) -> None:
         """Answer a DSO message of somebody who may ask. Returns when the answer has been taken.
 
-        Raises ProtocolError where the connection is to be aborted; OSError.
+        Raises ProtocolError where the connection is to be aborted; OSError, TimeoutError.
         """
         name = _wished(message)
         fresh = name is None or await self._freshen(connection, name)
@@ -86,6 +86,7 @@ class Sessions:
             if answer is None:
                 raise ProtocolError("a client without a session sent a DSO message that is no request")
             connection.post(answer)
+            await connection.flushed(PATIENCE)
         else:
             before = session.count
             for answer in session.receive(message, self._permits(connection, fresh=fresh), self._clock()):
@@ -93,7 +94,7 @@ class Sessions:
             if name is not None and session.count > before:
                 self._statistics.subscriptions += 1
                 self._follow(name)
-        await connection.flushed()
+            await connection.flushed()  # it is ended if that never is
 
     def used(self, connection: Connection, query: bytes) -> None:
         """Another message came by a connection with a session. Raises ProtocolError where it must not."""
