@@ -12,6 +12,8 @@ import pytest
 from dns.edns import GenericOption, OptionType
 from dns.rcode import NOERROR
 from dns.rcode import REFUSED as REFUSED_RCODE
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.unit.registry_objects import BOB, CAROL, PEERS, key, many, peer, query
 from tests.unit.registry_running import ALICE, LENGTH, STRANGER, Running, framed, serve, settle, until
@@ -334,6 +336,47 @@ class TestPlaces:
             assert connection.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == USER_TIMEOUT
 
         serve(story)
+
+
+TLVS = st.lists(
+    st.builds(
+        lambda dso_type, data: dso_type.to_bytes(2) + len(data).to_bytes(2) + data,
+        st.sampled_from((1, 2, 3, 0x40, 0x41, 0x42, 0x43, 0xF800)),
+        st.one_of(st.binary(max_size=12), st.just(name_of("alice") + b"\0\xff\0\1"), st.just(bytes(8))),
+    ),
+    max_size=3,
+)
+MESSAGES = st.lists(
+    st.builds(
+        lambda identifier, flags, tlvs: identifier.to_bytes(2) + flags + bytes(8) + b"".join(tlvs),
+        st.integers(0, 3),
+        st.sampled_from((b"\x30\0", b"\x30\0", b"\x30\0", b"\xb0\0", b"\x37\xff")),
+        TLVS,
+    ),
+    max_size=8,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(MESSAGES, MESSAGES)
+def test_whatever_is_said_others_have_their_sessions_and_nothing_is_left(one: list[bytes], other: list[bytes]) -> None:
+    async def story(running: Running) -> None:
+        reported: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+        good = await Client.of(running)
+        await good.subscribe(name_of("bob"))
+        await good.changes()
+        for messages in (one, other):
+            bad = await Client.of(running)
+            await bad.begin()
+            bad.send(*messages)
+            await change(running, *PEERS[len(messages) % 2 :])
+            bad.writer.close()
+        assert (await good.begin()).rcode == NOERROR
+        await until(lambda: len(running.server.sessions) == running.server.sessions.subscribed == 1)
+        assert not reported
+
+    serve(story)
 
 
 async def looked_at(running: Running) -> None:
