@@ -84,6 +84,11 @@ def test_nobody_but_the_server_speaks_with_the_reader() -> None:
     assert re.search(rf"^u {user} -", accounts, re.MULTILINE)
 
 
+def test_the_server_may_have_as_many_connections_as_it_takes() -> None:
+    (limit,) = values(SERVICE, "LimitNOFILE")
+    assert int(limit) >= server.DESCRIPTORS
+
+
 def test_a_datagram_from_before_the_start_tells_its_interface() -> None:
     assert values(SOCKET, "PassPacketInfo") == values(SOCKET, "FreeBind") == ["yes"]
     assert values(SOCKET, "ListenDatagram") == values(SOCKET, "ListenStream") == ["53"]

@@ -22,7 +22,8 @@ from wgsd_nm.core.push import ANY, IN, Add, Change, Reconfirm, Remove, RemoveAll
 from wgsd_nm.core.pushed import Answer
 from wgsd_nm.core.subscriber import Heard, Subscriber
 from wgsd_nm.registry.push import Session
-from wgsd_nm.registry.subscriptions import Record, Subscriptions
+from wgsd_nm.registry.records import Record
+from wgsd_nm.registry.subscriptions import Subscriptions
 
 ZONE = dnssd.wire(dnssd.parse_zone("wg.example.com"))
 KEYS = tuple(PublicKey(bytes((number,)) * 32) for number in range(8))

@@ -25,10 +25,12 @@ from pathlib import Path
 
 import dns.message
 import dns.name
-from dns.rcode import to_text
+from dns.rcode import Rcode, to_text
 
 from tests.unit.registry_objects import NOW, PEERS, device
+from wgsd_nm.core import dso
 from wgsd_nm.core.dnssd import parse_zone
+from wgsd_nm.core.dso import Keepalive
 from wgsd_nm.core.model import Device, Endpoint
 from wgsd_nm.registry.access import NAME_AGE, Access, Grant, RateLimit
 from wgsd_nm.registry.content import Content
@@ -80,7 +82,10 @@ NO_FILTER = "for cable in all wg0 eth0; do echo 0 >/proc/sys/net/ipv4/conf/$cabl
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """An SOA question to an address, from an address of the asking machine, by one of its cables."""
+    """An SOA question to an address, from an address of the asking machine, by one of its cables.
+
+    With `session` the begin of a push session.
+    """
 
     zone: str
     to: str
@@ -88,6 +93,7 @@ class Question:
     cable: str
     tcp: bool = False
     port: int = PORT
+    session: bool = False
 
 
 class Namespaces:
@@ -189,7 +195,7 @@ async def serve() -> None:
 
     def take(read: Device) -> None:
         for zone in zones:
-            zone.update(read.peers, NOW)
+            server.changed(zone.update(read.peers, NOW))
 
     content = Content("wg0", fetch, take)
     networks = ((), (ip_network("192.0.2.2/32"), ip_network("2001:db8::2/128")))
@@ -202,7 +208,8 @@ async def serve() -> None:
     addresses = ("10.0.0.254", "[fd00::254]", "192.0.2.254", "[2001:db8::254]", "127.0.0.1")
     listeners = [*listen(Endpoint.parse(f"{address}:{PORT}") for address in addresses)]
     listeners += listen(Endpoint.parse(f"{address}:{WILDCARD_PORT}") for address in ("0.0.0.0", "[::]"))
-    await Server(site, Statistics(), Unlimited()).serve((*listeners, *adopt(_dual_stack())))
+    server = Server(site, Statistics(), Unlimited())
+    await server.serve((*listeners, *adopt(_dual_stack())))
     print("ready", flush=True)
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
 
@@ -225,7 +232,10 @@ def ask() -> None:
 
 
 def _ask(question: Question) -> str:
-    asked = dns.message.make_query(dns.name.from_text(question.zone), "SOA")
+    if question.session:
+        asked = dso.request(1, Keepalive(0, 0).tlv()).encode()
+    else:
+        asked = dns.message.make_query(dns.name.from_text(question.zone), "SOA").to_wire()
     family = socket.AF_INET6 if ":" in question.to else socket.AF_INET
     if question.cable:
         gateway = GATEWAYS[question.cable][family == socket.AF_INET6]
@@ -237,10 +247,10 @@ def _ask(question: Question) -> str:
             client.bind((question.source, 0))
         try:
             client.connect((question.to, question.port))
-            reply = exchange(client, asked.to_wire(), tcp=question.tcp)
+            reply = exchange(client, asked, tcp=question.tcp)
         except TimeoutError:
             return SILENCE
-    return to_text(dns.message.from_wire(reply).rcode())
+    return to_text(Rcode(reply[3] & 0xF))
 
 
 def exchange(client: socket.socket, query: bytes, *, tcp: bool) -> bytes:

@@ -107,15 +107,15 @@ class Registry:
         """The process of the last reader."""
         return int(Path(f"{self.table}.pid").read_text())
 
-    def start(self, *flags: str) -> Self:
+    def start(self, *flags: str, **environment: str) -> Self:
         """Returns when it answers for wg.example.com."""
-        self.launch(*(flags if "--config" in flags else (*self.flags, *flags)))
+        self.launch(*(flags if "--config" in flags else (*self.flags, *flags)), **environment)
         self.line("answering for wg.example.com. with the peers of wg0")
         return self
 
-    def launch(self, *flags: str) -> None:
+    def launch(self, *flags: str, **environment: str) -> None:
         """Does not wait for anything."""
-        self._spawn((*PROCESS, str(self.table), *flags))
+        self._spawn((*PROCESS, str(self.table), *flags), (), **environment)
 
     @property
     def flags(self) -> tuple[str, ...]:

@@ -71,7 +71,7 @@ class Running:
 
         def take(read: Device) -> None:
             for zone in zones:
-                zone.update(read.peers, NOW)
+                self.server.changed(zone.update(read.peers, NOW))
 
         content = Content(device, self._fetch, take, clock=self.clock)
         return Site(

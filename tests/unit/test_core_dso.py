@@ -126,6 +126,20 @@ def test_what_is_fatal_and_what_is_answered(octets: str, rcode: int | None) -> N
     assert caught.value.rcode == rcode
 
 
+@pytest.mark.parametrize(
+    ("octets", "expected"),
+    [
+        ("0001 3000 0000 0000 0000 0000", True),
+        ("0000 3000 0000 0000 0000 0000", False),
+        ("0001 b000 0000 0000 0000 0000", False),
+        ("0001 0000 0000 0000 0000 0000", False),
+        ("0001 30", False),
+    ],
+)
+def test_what_has_to_be_answered(octets: str, expected: bool) -> None:
+    assert dso.is_request(bytes.fromhex(octets)) is expected
+
+
 def test_a_response_may_have_no_tlv() -> None:
     assert dso.parse(bytes.fromhex("0001b0050000000000000000")) == Message(1, True, dso.REFUSED, ())
 

@@ -31,7 +31,8 @@ from wgsd_nm.core.subscriber import (
 )
 from wgsd_nm.registry import records
 from wgsd_nm.registry.push import Session
-from wgsd_nm.registry.subscriptions import Record, Subscriptions
+from wgsd_nm.registry.records import Record
+from wgsd_nm.registry.subscriptions import Subscriptions
 
 A, TXT, AAAA, SRV = 1, 16, 28, 33
 ZONE = dnssd.wire(dnssd.parse_zone("wg.example.com"))

@@ -10,9 +10,10 @@ from dataclasses import replace
 from ipaddress import ip_network
 
 import pytest
+from dns.rdatatype import SRV, TXT
 
 from tests.unit.registry_objects import ALICE, BOB, NOW, device
-from wgsd_nm.core.dnssd import parse_zone
+from wgsd_nm.core.dnssd import instance_wire, parse_zone, wire
 from wgsd_nm.core.errors import NoSuchDevice
 from wgsd_nm.core.model import Device, Endpoint
 from wgsd_nm.registry.assembly import Assembly, Surroundings, assemble
@@ -98,6 +99,42 @@ def test_a_serial_is_kept_when_it_changes_only(monkeypatch: pytest.MonkeyPatch) 
 
     run(story)
     assert kept == [("one.example.com.", NOW), ("one.example.com.", NOW + 1)]
+
+
+def test_the_names_whose_records_changed_are_told_on_whatever_zone_they_are_in() -> None:
+    told: list[bytes] = []
+
+    async def story(world: World) -> None:
+        world.around = replace(world.around, changed=told.extend)
+        site = world.assemble(ONE, TWO).site
+        (content,) = site.devices
+        content.take(device(ALICE, BOB))
+        names = [instance_wire(peer.public_key, wire(zone.name)) for peer in (ALICE, BOB) for zone in (ONE, TWO)]
+        assert set(names) & set(told) == set(names[:3])  # Bob is not in the other zone
+        for name in names[:3]:
+            assert site.content_of(name) is content
+            assert {record.rdtype for record in site.records(name)} > {SRV, TXT}
+        assert not list(site.records(names[3]))
+        foreign = wire(OTHER.name)
+        assert site.content_of(foreign) is None
+        assert not list(site.records(foreign))
+        told.clear()
+        content.take(device(ALICE, BOB))
+        assert not told
+
+    run(story)
+
+
+def test_zones_tell_where_subscriptions_are_taken_if_they_are() -> None:
+    async def story(world: World) -> None:
+        name = wire(parse_zone("_wgsd-push._tcp.one.example.com"))
+        assert not list(world.assemble(ONE).site.records(name))
+        world.around = replace(world.around, push_ports=(53, 5353))
+        assembly = world.assemble(ONE)
+        ports = [int.from_bytes(record.rdata[4:6]) for record in assembly.site.records(name)]
+        assert ports == [53, 5353]
+
+    run(story)
 
 
 def test_what_stays_is_the_same_object() -> None:

@@ -43,6 +43,7 @@ def run(story: Callable[[World], Coroutine[None, None, None]]) -> None:
     async def play() -> None:
         world = World()
         await story(world)
+        world.content.keep(lambda: False)
         for read in world.reads:
             if not read.done():
                 read.set_result(device())
@@ -237,6 +238,92 @@ def test_what_was_read_is_counted() -> None:
         await world.settle()
         assert (content.reads, content.failures, content.peers) == (2, 1, 2)
         assert content.age == pytest.approx(10.1)  # a failure makes nothing younger
+
+    run(story)
+
+
+class TestKept:
+    """For those who want to hear of each change."""
+
+    @pytest.fixture(autouse=True)
+    def at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Whatever is due is due at the time that stands still."""
+        monkeypatch.setattr(module, "MAX_AGE", 0.0)
+
+    def test_it_is_read_again_and_again_until_nobody_wants_it(self) -> None:
+        async def story(world: World) -> None:
+            wanted = True
+            world.content.keep(lambda: wanted)
+            for number in range(1, 4):
+                await world.settle()
+                assert len(world.reads) == number  # one at a time
+                world.reads[-1].set_result(device(ALICE))
+            await world.settle()
+            wanted = False
+            world.reads[-1].set_result(device(BOB))
+            await world.settle()
+            assert len(world.reads) == 4
+            assert world.taken[-1] == device(BOB)
+            wanted = True  # which nobody tells it
+            await world.settle()
+            assert len(world.reads) == 4
+            world.content.keep(lambda: wanted)
+            await world.settle()
+            assert len(world.reads) == 5
+
+        run(story)
+
+    def test_a_failure_does_not_end_it(self) -> None:
+        async def story(world: World) -> None:
+            world.content.keep(lambda: len(world.reads) < 3)
+            await world.settle()
+            for _ in range(2):
+                world.reads[-1].set_exception(NoSuchDevice("there is no network interface wg0"))
+                await world.settle()
+            assert (len(world.reads), world.content.failures) == (3, 2)
+
+        run(story)
+
+    def test_the_last_who_wants_it_is_asked(self) -> None:
+        async def story(world: World) -> None:
+            world.content.keep(lambda: True)
+            world.content.keep(lambda: False)
+            await world.settle()
+            assert not world.reads
+
+        run(story)
+
+
+def test_what_is_kept_is_read_when_it_is_due_whoever_asked_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    due: list[float] = []
+
+    async def story(world: World) -> None:
+        loop = asyncio.get_running_loop()
+        later = loop.call_later
+
+        def call_later(delay: float, callback: Callable[..., object], *arguments: object) -> asyncio.TimerHandle:
+            if callback == world.content._renew:  # noqa: SLF001 - when it is to be called is the subject
+                due.append(delay)
+            return later(delay, callback, *arguments)
+
+        monkeypatch.setattr(loop, "call_later", call_later)
+        world.content.keep(lambda: True)
+        await world.settle()
+        assert due == [0.0]
+        world.now += 0.1
+        world.reads[0].set_result(device())
+        await world.settle()
+        assert due[1:] == [pytest.approx(MAX_AGE - 0.1)]
+        world.now += MAX_AGE
+        world.ask()
+        await world.settle()
+        assert len(world.reads) == 2
+        world.now += 0.05
+        world.reads[1].set_result(device())
+        await world.settle()
+        world.content._renew()  # noqa: SLF001 - the first timer ends
+        assert len(world.reads) == 2
+        assert due[2:] == [pytest.approx(MAX_AGE - 0.05)]
 
     run(story)
 

@@ -16,7 +16,8 @@ from wgsd_nm.core.push import ANY, IN, Add, Reconfirm, Subscribe, Unsubscribe, p
 from wgsd_nm.registry import push as registry_push
 from wgsd_nm.registry import subscriptions
 from wgsd_nm.registry.push import MAX_STAGGER, PATIENCE, RESTART, TIMEOUTS, Session, retry_delay
-from wgsd_nm.registry.subscriptions import Record, Subscriptions
+from wgsd_nm.registry.records import Record
+from wgsd_nm.registry.subscriptions import Subscriptions
 
 A, TXT = 1, 16
 ALICE, BOB, FOREIGN = b"\5alice\2wg\0", b"\3bob\2wg\0", b"\5alice\3com\0"

@@ -28,6 +28,7 @@ from wgsd_nm.registry.query import (
     known_serial,
     parse,
     rcode_of,
+    wants_keepalive,
 )
 
 NAME = b"\1A\2wg\7Example\3com\0"
@@ -58,6 +59,19 @@ def test_a_question_is_read_in_lower_case() -> None:
 )
 def test_edns_is_read(fields: bytes, edns: Edns) -> None:
     assert parse(raw(b"\0\0\x29" + fields, counts=(1, 0, 0, 1))).edns == edns
+
+
+@pytest.mark.parametrize(
+    ("records", "expected"),
+    [
+        ((), False),
+        ((OPT,), False),
+        ((b"\0\0\x29\x04\xd0\0\0\0\0\0\4\0\x0b\0\0",), True),
+        ((b"\0\0\x29\x04\xd0\0\0\0\0\0\4\0\x0b\0\1",), False),  # which cannot be read
+    ],
+)
+def test_the_wish_for_keepalive_is_read(records: tuple[bytes, ...], expected: bool) -> None:
+    assert wants_keepalive(raw(*records, counts=(1, 0, 0, len(records)))) is expected
 
 
 def test_the_place_of_the_tsig_is_told() -> None:

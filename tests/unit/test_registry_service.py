@@ -7,6 +7,7 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,8 +23,9 @@ from wgsd_nm.registry.config import Config, Secondary, ZoneConfig
 from wgsd_nm.registry.link import Loss
 from wgsd_nm.registry.notify import Notifier
 from wgsd_nm.registry.serials import Serials
-from wgsd_nm.registry.service import Equipment, run
+from wgsd_nm.registry.service import Equipment, push_ports, run
 from wgsd_nm.registry.signing import Keyring
+from wgsd_nm.registry.sockets import Listener
 
 ZONE = ZoneConfig(parse_zone("wg.example.com"), "wg0")
 CONFIG = Config((ZONE,), (Endpoint.parse("127.0.0.1:5353"),))
@@ -99,6 +101,23 @@ class Life:
 @pytest.fixture
 def life(caplog: pytest.LogCaptureFixture) -> Life:
     return Life(caplog)
+
+
+def test_subscriptions_are_taken_wherever_tcp_is() -> None:
+    def listener(text: str, *, tcp: bool = True) -> Listener:
+        return Listener(Endpoint.parse(text), None, socket.socket() if tcp else None)
+
+    listeners = [
+        listener("10.0.0.254:5353", tcp=False),
+        listener("10.0.0.254:54"),
+        listener("[fd00::1]:54"),
+        listener("10.0.0.254:53"),
+    ]
+    try:
+        assert push_ports(listeners) == (54, 53)
+    finally:
+        for one in listeners:
+            one.close()
 
 
 def kill(number: signal.Signals) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import resource
 import socket
 import struct
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from wgsd_nm.registry.sockets import (
     Ancillary,
     Listener,
     adopt,
+    allow,
     answering,
     arrival,
     arrival_of,
@@ -55,6 +57,33 @@ def ipv4(index: int, destination: str = "10.0.0.254", local: str = "10.0.0.254")
 def ipv6(index: int, destination: str) -> Ancillary:
     data = socket.inet_pton(socket.AF_INET6, destination) + struct.pack("=i", index)
     return [(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, data)]
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        ((1024, 4096), (3000, 4096)),
+        ((1024, 2048), (2048, 2048)),
+        ((1024, resource.RLIM_INFINITY), (3000, resource.RLIM_INFINITY)),
+        ((3000, 4096), None),
+        ((resource.RLIM_INFINITY, resource.RLIM_INFINITY), None),
+    ],
+)
+@pytest.mark.parametrize("permitted", [True, False])
+def test_as_many_descriptors_as_may_be_are_allowed(
+    monkeypatch: pytest.MonkeyPatch, limits: tuple[int, int], expected: tuple[int, int] | None, permitted: bool
+) -> None:
+    told: list[tuple[int, int]] = []
+
+    def setrlimit(_: int, limits: tuple[int, int]) -> None:
+        told.append(limits)
+        if not permitted:
+            raise ValueError("not allowed to raise maximum limit")
+
+    monkeypatch.setattr(resource, "getrlimit", lambda _: limits)
+    monkeypatch.setattr(resource, "setrlimit", setrlimit)
+    allow(3000)
+    assert told == ([] if expected is None else [expected])
 
 
 class TestListen:

@@ -13,6 +13,8 @@ STATE = State(
     zones=(ZoneState("wg.example.com.", 1_790_000_000), ZoneState("b.example.", 0)),
     waiting=2,
     connections=5,
+    sessions=6,
+    subscriptions=11,
     dropped=9,
 )
 NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
@@ -84,6 +86,8 @@ def test_what_is_true_now_is_told() -> None:
     assert one(samples, "dropped_total") == 9
     assert one(samples, "waiting_queries") == 2
     assert one(samples, "open_connections") == 5
+    assert one(samples, "push_sessions") == 6
+    assert one(samples, "push_subscriptions") == 11
     assert one(samples, "device_peers", device="wg0") == 7
     assert one(samples, "device_reads_total", device="wg0") == 12
     assert one(samples, "device_read_failures_total", device="wg0") == 3
@@ -125,6 +129,7 @@ def test_the_line_has_it_all_in_one() -> None:
     assert "strangers: 0 refused, 4 beyond their rate; " in line
     assert "datagrams: 9 dropped, 0 not sent, 0 no query; " in line
     assert "connections: 5 open, " in line
+    assert "push: 6 sessions with 11 subscriptions, 0 pushes, 0 sessions and 0 subscriptions begun, " in line
     assert "notifies: 1 sent, 1 acknowledged; " in line
     assert "; wg0: 7 peers, read 0.2 s ago, 12 reads, 3 failed; " in line
     assert ": 0 peers, never read, 1 reads, 1 failed; " in line

@@ -21,7 +21,8 @@ from wgsd_nm.core import dnssd, dso
 from wgsd_nm.core.push import ANY, IN, MAX_PUSH, Add, Change, Remove, RemoveAll, parse_push
 from wgsd_nm.registry import subscriptions
 from wgsd_nm.registry.query import skip_name
-from wgsd_nm.registry.subscriptions import Record, Subscriptions, changes
+from wgsd_nm.registry.records import Record
+from wgsd_nm.registry.subscriptions import Subscriptions, changes
 from wgsd_nm.registry.zone import Zone
 
 A, PTR, TXT, AAAA, SRV = 1, 12, 16, 28, 33

@@ -25,6 +25,7 @@ from tests.unit.registry_objects import (
     BOB,
     CAROL,
     MAPPED,
+    NAME_SERVER,
     NOW,
     PEERS,
     ask,
@@ -348,6 +349,31 @@ class TestUpdates:
         assert zone.update(peers, NOW)
         assert texts(ask(zone, query(ALICE_NAME, "A")).answer) == [f"{ALICE_NAME} 0 A 192.0.2.77"]
 
+    def test_the_names_whose_records_changed_are_told(self) -> None:
+        zone = Zone(parse_zone("wg.example.com"))
+        there: tuple[Peer, ...] = ()
+        names = [_wire(name) for one in ("alice", "bob", "carol") for name in _names_of(one)]
+        names += [zone.apex, zone.service, _wire("_udp.wg.example.com")]
+        silent = peer("bob", "", "10.0.0.2/32")
+        for there in (
+            (ALICE,),
+            (ALICE, BOB),
+            (ALICE, silent),
+            (peer("alice", "192.0.2.1:51820"), silent),
+            (silent, CAROL),
+            (CAROL, BOB),
+            (BOB, CAROL),
+            (BOB, ALICE),
+            (ALICE, BOB),
+            (),
+        ):
+            before = {name: tuple(zone.records(name)) for name in names}
+            told = zone.update(there, NOW)
+            differ = {name for name in names if before[name] != tuple(zone.records(name))}
+            assert set(told) == differ
+            assert len(told) == len(differ)
+            assert not zone.update(there, NOW)
+
     def test_what_is_kept_is_bounded_by_the_peers(self) -> None:
         zone = zone_of(*PEERS)
         for number in range(50):
@@ -578,6 +604,22 @@ class TestTransfers:
         for rrset in reply.additional:
             assert {f"{rrset.ttl} {record}" for record in rrset} == known[rrset.name, rrset.rdtype]
 
+    def test_a_transfer_has_the_records_of_each_name(self) -> None:
+        zone = Zone(parse_zone("wg.example.com"), addresses=NAME_SERVER, names={key("alice"): "Al"}, push_ports=(53,))
+        zone.update(PEERS, NOW)
+        known = transferred(zone.transfer())
+        names = {name for name, _ in known} | {dns.name.from_text("_udp.wg.example.com")}
+        for name in names:
+            wire = name.to_wire()
+            assert wire is not None
+            there = list(zone.records(wire))
+            assert len(set(there)) == len(there)
+            found = [parsed(records.record(wire, *one)) for one in there]
+            assert {(one.rdtype, f"{one.ttl} {one[0]}") for one in found} == {
+                (rdtype, text) for (owner, rdtype), several in known.items() if owner == name for text in several
+            }
+        assert not list(zone.records(_wire("nobody.wg.example.com")))
+
     def test_it_is_the_content_as_it_was_when_it_began(self) -> None:
         zone = zone_of(*PEERS)
         expected = list(zone.transfer())
@@ -617,6 +659,36 @@ class TestTransfers:
             assert (name, A) in known
             assert known[name, TXT] == {f"0 {ALICE_TXT}"}
         assert known[dns.name.from_text(SERVICE), PTR] == {f"0 {ALICE_NAME}"}
+
+
+class TestPush:
+    NAME = "_wgsd-push._tcp.wg.example.com."
+
+    def test_where_it_takes_subscriptions_is_told(self) -> None:
+        zone = Zone(parse_zone("wg.example.com"), addresses=NAME_SERVER, push_ports=(53, 5353))
+        reply = ask(zone, query(self.NAME, "SRV"))
+        assert texts(reply.answer) == [
+            f"{self.NAME} 60 SRV 0 0 53 ns1.wg.example.com.",
+            f"{self.NAME} 60 SRV 1 0 5353 ns1.wg.example.com.",
+        ]
+        assert [str(rrset[0]) for rrset in reply.additional] == ["10.0.0.254", "fd00::254"]
+        assert ask(zone, query("_tcp.wg.example.com", "SRV")).rcode() == NOERROR
+
+    @pytest.mark.parametrize("name", [NAME, "_tcp.wg.example.com", "_dns-push-tls._tcp.wg.example.com"])
+    def test_nothing_is_told_where_there_is_none(self, name: str) -> None:
+        assert ask(zone_of(), query(name, "SRV")).rcode() == NXDOMAIN
+
+    def test_what_promises_tls_is_never_told(self) -> None:
+        zone = Zone(parse_zone("wg.example.com"), push_ports=(53,))
+        assert ask(zone, query("_dns-push-tls._tcp.wg.example.com", "SRV")).rcode() == NXDOMAIN
+
+
+def _wire(name: str) -> bytes:
+    return dns.name.from_text(name).to_wire() or b""
+
+
+def _names_of(one: str) -> tuple[str, str]:
+    return f"{label(one)}.{SERVICE}", f"{label(one).removesuffix('====')}.{SERVICE}"
 
 
 def test_zones_are_told_apart_by_what_they_are() -> None:

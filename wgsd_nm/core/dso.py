@@ -128,6 +128,11 @@ def is_dso(octets: bytes) -> bool:
     return len(octets) >= HEADER and octets[2] & _OPCODE_BITS == OPCODE << 3
 
 
+def is_request(octets: bytes) -> bool:
+    """Whether a DNS message is one of these that has to be answered."""
+    return is_dso(octets) and not octets[2] & _RESPONSE and identifier_of(octets) != 0
+
+
 def identifier_of(octets: bytes) -> int:
     """The id of a message that has a whole header."""
     return int.from_bytes(octets[:2])

@@ -26,8 +26,10 @@ from wgsd_nm.registry import config, metrics, privileges, service, snapshot, soc
 from wgsd_nm.registry.config import Config
 from wgsd_nm.registry.link import LastingLink, Link
 from wgsd_nm.registry.serials import Serials
+from wgsd_nm.registry.sessions import MAX_SESSIONS
 from wgsd_nm.registry.signing import Keyring
 from wgsd_nm.registry.sockets import Listener
+from wgsd_nm.registry.streams import MAX_CONNECTIONS
 
 PROGRAM = "wgsd-nm-registry"
 FLAGS = ("device", "zone", "listen", "allow", "user")
@@ -36,6 +38,8 @@ READER = (sys.executable, "-P", "-m", "wgsd_nm.registry.reader")
 """-P: the directory that root happens to be in is no place to import from."""
 READER_EXIT_TIMEOUT = 2.0
 """Seconds that the reader has to end by itself when the server has left."""
+DESCRIPTORS = MAX_CONNECTIONS + MAX_SESSIONS + 256
+"""Clients over TCP, and all else."""
 SERIALS = "serials"
 """The state's file in the directory that systemd made for it."""
 
@@ -180,6 +184,7 @@ def _serve(
 
     def run(connect: service.Connect) -> None:
         privileges.drop(user)
+        sockets.allow(DESCRIPTORS)
         gc.freeze()
         gc.set_threshold(snapshot.GARBAGE)
         asyncio.run(service.run(settings, keys, service.Equipment(listeners, serials, connect, load, statistics)))

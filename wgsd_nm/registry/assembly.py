@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import ip_network
@@ -41,6 +41,10 @@ class Surroundings:
     serials: Serials
     notified: Callable[[bool], None]
     """Is told of each NOTIFY that was sent, with whether it was acknowledged."""
+    changed: Callable[[Collection[bytes]], None] = lambda _: None
+    """Is told of the names whose records changed."""
+    push_ports: tuple[int, ...] = ()
+    """Where subscriptions are taken, the best first."""
     own: Callable[[], Sequence[IPAddress]] = public_addresses
     epoch: Callable[[], float] = time.time
 
@@ -85,7 +89,9 @@ class Feed:
         now = int(self._surroundings.epoch())
         for number, (publication, zone) in enumerate(self._zones):
             before = zone.serial
-            zone.update(publication.peers(device, now), now)
+            names = zone.update(publication.peers(device, now), now)
+            if names:
+                self._surroundings.changed(names)
             if zone.serial != before:
                 self._surroundings.serials.became(str(zone.name), zone.serial)
             if publication.trouble != self._troubles[number]:
@@ -144,7 +150,8 @@ def _zone(
     for one in known:
         if (one.config.name, one.config.names, one.addresses) == (config.name, config.names, addresses):
             return one.zone
-    return Zone(config.name, addresses=addresses, names=config.names, serial=around.serials.of(str(config.name)))
+    serial = around.serials.of(str(config.name))
+    return Zone(config.name, addresses=addresses, names=config.names, serial=serial, push_ports=around.push_ports)
 
 
 def _site(published: Sequence[Published], keys: Keyring) -> Site:

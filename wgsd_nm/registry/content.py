@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A device's content, as fresh as queries need it. Knows neither packets nor zones, nor where devices come from.
 
-The device is read when somebody waits for it and what is known is too old, one read at a time; when nobody asks,
-nothing is read. A large device takes long to read: what is known of it may be older, and is renewed while it is still
-good, so that nobody waits as long as somebody asks.
+The device is read when somebody waits for it and what is known is too old, one read at a time, or as often as it may
+be for those who want to hear of each change; when nobody asks, nothing is read. A large device takes long to read: what
+is known of it may be older, and is renewed while it is still good, so that nobody waits as long as somebody asks.
 """
 
 from __future__ import annotations
@@ -59,6 +59,8 @@ class Content:
         self._fresh_until = self._due = self._failed_until = float("-inf")
         self._waiting: list[Waiter] = []
         self._reading: asyncio.Task[None] | None = None
+        self._wanted: Callable[[], bool] | None = None
+        self._next: asyncio.TimerHandle | None = None
         self._trouble = ""
         self._overdue = False
 
@@ -96,6 +98,28 @@ class Content:
             self._waiting.append(told)
             self._begin()
 
+    def keep(self, wanted: Callable[[], bool]) -> None:
+        """Read the device as often as it may be although nobody asks, until `wanted`, asked before each read, is False.
+
+        Whoever called this before is not asked any more.
+        """
+        self._wanted = wanted
+        self._arm()
+
+    def _arm(self) -> None:
+        if self._wanted is not None and self._next is None and self._reading is None:
+            due = max(self._due, self._failed_until)
+            self._next = asyncio.get_running_loop().call_later(max(due - self._clock(), 0.0), self._renew)
+
+    def _renew(self) -> None:
+        self._next = None
+        if self._wanted is None or not self._wanted():
+            self._wanted = None
+        elif self._clock() < max(self._due, self._failed_until):
+            self._arm()  # somebody asked meanwhile
+        else:
+            self._begin()
+
     async def available(self) -> bool:
         """As wait()."""
         if self.fresh:
@@ -131,6 +155,7 @@ class Content:
             deadline.cancel()
             self._reading = None
             self._tell(False)  # those who are left where the read was cancelled
+            self._arm()
 
     def _succeed(self, device: Device, began: float) -> None:
         took = self._clock() - began

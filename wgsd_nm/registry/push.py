@@ -52,6 +52,11 @@ class Session:
         return len(self._questions)
 
     @property
+    def closed(self) -> bool:
+        """Whether the client was told to leave."""
+        return self._closing is not None
+
+    @property
     def deadline(self) -> float:
         """When the connection is to be aborted if nothing is said before."""
         if self._closing is not None:

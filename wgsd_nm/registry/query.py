@@ -109,6 +109,15 @@ def known_serial(message: bytes, end: int) -> int | None:
     return None
 
 
+def wants_keepalive(message: bytes) -> bool:
+    """Whether a query that can be read has the EDNS option for TCP keepalive (RFC 7828)."""
+    try:
+        edns = parse(message).edns
+    except Malformed:
+        return False
+    return edns is not None and edns.keepalive
+
+
 def build_error(message: bytes, rcode: Rcode, asked: Query | None = None, *, datagram: bool = True) -> bytes:
     """An answer without records to what was asked; None: the query could not be read.
 

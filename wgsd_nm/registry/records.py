@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from dns.rdataclass import IN
-from dns.rdatatype import AAAA, HINFO, SOA, SRV, A, RdataType
+from dns.rdatatype import AAAA, HINFO, SRV, TXT, A, RdataType
 
 from wgsd_nm.core.model import Endpoint, IPNetwork, Peer, unmapped
 
@@ -33,6 +34,14 @@ _QUESTION = struct.Struct("!HH")
 _HINFO_RFC8482 = b"\x07RFC8482\x00"
 
 
+class Record(NamedTuple):
+    """One record of a name, in class IN. `rdata` is uncompressed."""
+
+    rdtype: int
+    ttl: int
+    rdata: bytes
+
+
 def pointer(offset: int) -> bytes:
     """A compressed name (RFC 1035 section 4.1.4)."""
     return (0xC000 | offset).to_bytes(2)
@@ -48,15 +57,29 @@ def record(owner: bytes, rdtype: int, ttl: int, rdata: bytes) -> bytes:
     return owner + _RECORD.pack(rdtype, IN, ttl, len(rdata)) + rdata
 
 
-def start_of_authority(apex: bytes, server: bytes, serial: int, ttl: int) -> bytes:
-    """The SOA record of a zone, with postmaster of it as the mailbox."""
+def authority_data(apex: bytes, server: bytes, serial: int) -> bytes:
+    """The data of a zone's SOA record, with postmaster of the zone as the mailbox."""
     times = _SOA_TIMES.pack(serial, REFRESH, RETRY, EXPIRE, NEGATIVE_TTL)
-    return record(apex, SOA, ttl, server + b"\x0apostmaster" + apex + times)
+    return server + b"\x0apostmaster" + apex + times
+
+
+def service_data(target: bytes, port: int, priority: int = 0) -> bytes:
+    """The data of an SRV record. The target is never compressed (RFC 2782)."""
+    return _SRV.pack(priority, 0, port) + target
 
 
 def service(owner: bytes, target: bytes, port: int) -> bytes:
-    """A peer's SRV record. The target is never compressed (RFC 2782)."""
-    return record(owner, SRV, PEER_TTL, _SRV.pack(0, 0, port) + target)
+    """A peer's SRV record."""
+    return record(owner, SRV, PEER_TTL, service_data(target, port))
+
+
+def of_peer(owner: bytes, endpoint: Endpoint | None, text: bytes) -> Iterator[Record]:
+    """All records of one of a peer's names; `text` are the TXT record's data."""
+    if endpoint:
+        family, address = address_data(endpoint)
+        yield Record(SRV, PEER_TTL, service_data(owner, endpoint.port))
+        yield Record(family, PEER_TTL, address)
+    yield Record(TXT, PEER_TTL, text)
 
 
 def minimal(owner: bytes) -> bytes:

@@ -129,7 +129,7 @@ class Responder:
         """What one of these zones says of a question that ends at `end`, if it is a question, and about records."""
         if len(name) > MAX_NAME or query[end - 2 : end] != _IN:
             return None
-        zone = self._zone_of(name)
+        zone = self.zone_of(name)
         rdtype = int.from_bytes(query[end - 4 : end - 2])
         if zone is None or zone not in zones or rdtype in _TRANSFERS:
             return None
@@ -145,7 +145,7 @@ class Responder:
         try:
             asked = parse(query)
             signature = None if asked.tsig is None else self._keys.verify(query, asked)
-            zone = self._zone_of(asked.name)
+            zone = self.zone_of(asked.name)
             rcode = _error_of(query, asked, zone) if signature is None or not signature.error else NOTAUTH
         except Malformed:
             return build_error(query, NOTIMP if query[2] & OPCODE else FORMERR)
@@ -199,8 +199,8 @@ class Responder:
         except Malformed:
             return build_error(query, FORMERR)
 
-    def _zone_of(self, name: bytes) -> Zone | None:
-        """The zone with the longest name that contains this one; None also where this is no name."""
+    def zone_of(self, name: bytes) -> Zone | None:
+        """The zone with the longest name that contains this one, in lower case; None also where this is no name."""
         if name and name[0] <= MAX_LABEL and (zone := self._services.get(name[1 + name[0] :])) is not None:
             return zone  # the name of a peer, as most are
         at, end = 0, len(name)

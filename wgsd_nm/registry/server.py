@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from wgsd_nm.registry.access import RateLimit
 from wgsd_nm.registry.datagrams import Datagrams
+from wgsd_nm.registry.sessions import Sessions
 from wgsd_nm.registry.site import Site
 from wgsd_nm.registry.sockets import Listener
 from wgsd_nm.registry.statistics import DeviceState, State, Statistics, ZoneState
@@ -14,14 +15,18 @@ from wgsd_nm.registry.streams import Streams
 
 
 class Server:
-    """Answers at bound sockets until it is closed: at `datagrams`, one for each UDP socket, and at `streams`."""
+    """Answers at bound sockets until it is closed: at `datagrams`, one for each UDP socket, and at `streams`.
+
+    `sessions` are those of the streams whose clients want to be told of changes.
+    """
 
     def __init__(self, site: Site, statistics: Statistics, limit: RateLimit | None = None) -> None:
         """`limit` is for strangers."""
         self.statistics = statistics
         self._site = site
         self._limit = limit or RateLimit()
-        self.streams = Streams(site, statistics, self._limit)
+        self.sessions = Sessions(site, statistics)
+        self.streams = Streams(site, statistics, self._limit, self.sessions)
         self.datagrams: list[Datagrams] = []
 
     async def serve(self, listeners: Sequence[Listener]) -> None:
@@ -38,12 +43,18 @@ class Server:
         for datagrams in self.datagrams:
             datagrams.use(site)
         self.streams.use(site)
+        self.sessions.use(site)
+
+    def changed(self, names: Iterable[bytes]) -> None:
+        """The records of these names, in lower case, are others now."""
+        self.sessions.changed(names)
 
     def close(self) -> None:
         """No answer is sent any more."""
         for datagrams in self.datagrams:
             datagrams.close()
         self.datagrams.clear()
+        self.sessions.close()
         self.streams.close()
 
     def line(self) -> str:
@@ -61,5 +72,7 @@ class Server:
             zones=tuple(ZoneState(str(zone.name), zone.serial) for zone in self._site.contents),
             waiting=sum(one.waiting for one in contents),
             connections=len(self.streams),
+            sessions=len(self.sessions),
+            subscriptions=self.sessions.subscribed,
             dropped=sum(datagrams.dropped for datagrams in self.datagrams),
         )

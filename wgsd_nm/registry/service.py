@@ -11,7 +11,7 @@ import dataclasses
 import logging
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -76,7 +76,13 @@ class Service:
         self._equipment = equipment
         self._reader = reader
         self._statistics = Statistics()
-        self._around = Surroundings(self._fetch, equipment.serials, notified=self._statistics.notified)
+        self._around = Surroundings(
+            self._fetch,
+            equipment.serials,
+            notified=self._statistics.notified,
+            changed=lambda names: self._server.changed(names),
+            push_ports=push_ports(equipment.listeners),
+        )
         self._assembly = assemble(config, keys, self._around)
         self._server = Server(self._assembly.site, self._statistics)
         self._metrics = Metrics(self._server.prometheus)
@@ -195,6 +201,11 @@ class Service:
         for task in self._notifying:
             task.cancel()
         self._notifying = [asyncio.create_task(_run(notifier)) for notifier in self._assembly.notifiers]
+
+
+def push_ports(listeners: Iterable[Listener]) -> tuple[int, ...]:
+    """Those at which clients can have sessions: of TCP, each once."""
+    return tuple(dict.fromkeys(listener.address.port for listener in listeners if listener.tcp is not None))
 
 
 async def _run(notifier: Notifier) -> None:

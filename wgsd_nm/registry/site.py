@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from wgsd_nm.registry.access import Access
 from wgsd_nm.registry.content import Content
+from wgsd_nm.registry.records import Record
 from wgsd_nm.registry.responder import Responder
 from wgsd_nm.registry.transfer import Transfers
 from wgsd_nm.registry.zone import Zone
@@ -21,6 +22,16 @@ class Site:
     access: Access
     contents: Mapping[Zone, Content]
     transfers: Transfers
+
+    def content_of(self, name: bytes) -> Content | None:
+        """Where the records of a name in lower case come from; None where it is in no zone."""
+        zone = self.responder.zone_of(name)
+        return None if zone is None else self.contents[zone]
+
+    def records(self, name: bytes) -> Iterable[Record]:
+        """All records of a name in lower case; none where it does not exist, or is in no zone."""
+        zone = self.responder.zone_of(name)
+        return () if zone is None else zone.records(name)
 
     @property
     def devices(self) -> Iterator[Content]:

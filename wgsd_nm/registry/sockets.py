@@ -6,8 +6,10 @@ All tell the interface by which a packet came in: of a datagram in its ancillary
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import resource
 import socket
 import struct
 from collections.abc import Iterable
@@ -159,6 +161,15 @@ def control_octets(ancillary: Ancillary) -> bytes:
         (_CMSG.pack(socket.CMSG_LEN(len(data)), level, kind) + data).ljust(socket.CMSG_SPACE(len(data)), b"\0")
         for level, kind, data in ancillary
     )
+
+
+def allow(count: int) -> None:
+    """Let this process have so many descriptors, as far as it may (getrlimit(2)); systemd's units say it themselves."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < count and soft != resource.RLIM_INFINITY:
+        wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def dropped(bound: socket.socket) -> int:

@@ -53,6 +53,8 @@ class State:
     zones: tuple[ZoneState, ...] = ()
     waiting: int = 0
     connections: int = 0
+    sessions: int = 0
+    subscriptions: int = 0
     dropped: int = 0
 
 
@@ -63,6 +65,9 @@ class Statistics:
     `rcodes` are answers sent, by their RCODE. `unanswered` are messages that get no answer because they are
     no query. `limited` are queries of strangers beyond their rate, `unsent` answers that the kernel did not take.
     `turned_away` and `displaced` are connections for which there was no place, and that had to leave theirs.
+    `sessions` and `subscriptions` are those that began; `pushes` are messages about changes. Sessions are `refused`
+    where there is no place, `displaced` by others of the same client, and ended where the client is `idle`, too `slow`,
+    or `broken`, which breaks the protocol.
     """
 
     began: float = field(default_factory=time.time)
@@ -80,6 +85,14 @@ class Statistics:
     transfers: int = 0
     transfers_refused: int = 0
     transfers_failed: int = 0
+    sessions: int = 0
+    sessions_refused: int = 0
+    sessions_displaced: int = 0
+    sessions_idle: int = 0
+    sessions_slow: int = 0
+    sessions_broken: int = 0
+    subscriptions: int = 0
+    pushes: int = 0
     notifies: int = 0
     notifies_acknowledged: int = 0
     reloads: int = 0
@@ -99,6 +112,10 @@ class Statistics:
             f"datagrams: {state.dropped} dropped, {self.unsent} not sent, {self.unanswered} no query",
             f"connections: {state.connections} open, {self.connections} taken, {self.turned_away} turned away, "
             f"{self.displaced} displaced, {self.timed_out} too slow",
+            f"push: {state.sessions} sessions with {state.subscriptions} subscriptions, {self.pushes} pushes, "
+            f"{self.sessions} sessions and {self.subscriptions} subscriptions begun, {self.sessions_refused} refused, "
+            f"{self.sessions_displaced} displaced, {self.sessions_idle} idle, {self.sessions_slow} too slow, "
+            f"{self.sessions_broken} broken",
             f"transfers: {self.transfers} whole, {self.transfers_refused} refused, {self.transfers_failed} failed",
             f"notifies: {self.notifies} sent, {self.notifies_acknowledged} acknowledged",
             *(_device_text(device) for device in state.devices),
@@ -137,6 +154,21 @@ class Statistics:
             "result",
             {"whole": self.transfers, "refused": self.transfers_refused, "failed": self.transfers_failed},
         )
+        yield _counter("push_sessions_total", "Push sessions that began.", self.sessions)
+        yield _counter(
+            "push_sessions_ended_total",
+            "Push sessions refused or ended by the registry, by reason.",
+            "reason",
+            {
+                "no-place": self.sessions_refused,
+                "displaced": self.sessions_displaced,
+                "idle": self.sessions_idle,
+                "too-slow": self.sessions_slow,
+                "protocol": self.sessions_broken,
+            },
+        )
+        yield _counter("push_subscriptions_total", "Push subscriptions that began.", self.subscriptions)
+        yield _counter("pushes_total", "Messages that told a client of changes.", self.pushes)
         yield _counter("notifies_total", "NOTIFY messages sent.", self.notifies)
         yield _counter("notifies_acknowledged_total", "NOTIFY messages acknowledged.", self.notifies_acknowledged)
         yield _counter("reloads_total", "Configurations taken after the first.", self.reloads)
@@ -157,6 +189,8 @@ def _gauges(state: State) -> Iterator[_Family]:
     yield _family_of("dropped_total", "Datagrams that the kernel dropped: no room.", "counter", state.dropped)
     yield _family_of("waiting_queries", "Queries that wait for a device to be read.", "gauge", state.waiting)
     yield _family_of("open_connections", "TCP connections.", "gauge", state.connections)
+    yield _family_of("push_sessions", "Push sessions.", "gauge", state.sessions)
+    yield _family_of("push_subscriptions", "Subscriptions of push sessions.", "gauge", state.subscriptions)
     yield _labelled("device_reads_total", "Reads of a device.", "counter", devices, lambda one: one.reads)
     yield _labelled("device_read_failures_total", "Failed reads.", "counter", devices, lambda one: one.failures)
     yield _labelled("device_peers", "Peers of a device when last read.", "gauge", devices, lambda one: one.peers)

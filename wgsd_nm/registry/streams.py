@@ -2,7 +2,7 @@
 """TCP (RFC 7766): connections, their places, and conversations on them. Knows nothing of what queries mean.
 
 A connection holds a few kilobytes and one of a bounded number of places. Whoever stalls, drips, floods or does not read
-loses only its own.
+loses only its own. One with a push session has its place among those (`sessions`).
 """
 
 from __future__ import annotations
@@ -11,17 +11,18 @@ import asyncio
 import errno
 import logging
 import socket
-import struct
-from dataclasses import dataclass, field
 from time import monotonic
 
 from dns.rcode import REFUSED
 
+from wgsd_nm.core.dso import ProtocolError, is_dso
 from wgsd_nm.registry.access import RateLimit, network_of
+from wgsd_nm.registry.connection import Connection
 from wgsd_nm.registry.query import IDLE_TIMEOUT, rcode_of
 from wgsd_nm.registry.responder import Question
+from wgsd_nm.registry.sessions import Sessions, refusal
 from wgsd_nm.registry.site import Site
-from wgsd_nm.registry.sockets import MAX_QUERY, arrival
+from wgsd_nm.registry.sockets import arrival
 from wgsd_nm.registry.statistics import Statistics
 
 MAX_CONNECTIONS = 256
@@ -37,26 +38,9 @@ ACCEPT_BURST = 16
 ACCEPT_PAUSE = 1.0
 """Seconds without a new connection when this process has no descriptor left for one."""
 
-_LENGTH = struct.Struct("!H")
-_RESET = struct.pack("@ii", 1, 0)  # struct linger: what was not taken is thrown away
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True, eq=False)
-class _Connection:
-    """`client` is whose share of the places it takes. It is `idle` while it is not owed an answer, `since` then."""
-
-    socket: socket.socket
-    source: str
-    interface: int
-    client: str | bytes
-    is_stranger: bool
-    since: float
-    idle: bool = True
-    received: bytearray = field(default_factory=bytearray)
-    task: asyncio.Task[None] | None = None
 
 
 class Streams:
@@ -65,13 +49,14 @@ class Streams:
     A client has IDLE_TIMEOUT for each query, and to take each message of an answer.
     """
 
-    def __init__(self, site: Site, statistics: Statistics, limit: RateLimit) -> None:
+    def __init__(self, site: Site, statistics: Statistics, limit: RateLimit, sessions: Sessions) -> None:
         self._site = site
         self._statistics = statistics
         self._limit = limit
+        self._sessions = sessions
         self._listening: list[socket.socket] = []
         self._pauses: dict[socket.socket, asyncio.TimerHandle] = {}
-        self._connections: set[_Connection] = set()
+        self._connections: set[Connection] = set()
         self.transferring = 0
 
     def __len__(self) -> int:
@@ -129,7 +114,7 @@ class Streams:
         interface = arrival(accepted)
         is_stranger = not self._site.access.zones(interface, source)
         client = network_of(source) if is_stranger else source
-        connection = _Connection(accepted, source, interface, client, is_stranger, monotonic())
+        connection = Connection(accepted, source, interface, client, is_stranger, monotonic())
         if not self._make_place(connection):
             self._statistics.turned_away += 1
             accepted.close()
@@ -138,7 +123,7 @@ class Streams:
         self._connections.add(connection)
         connection.task = asyncio.get_running_loop().create_task(self._converse(connection))
 
-    def _make_place(self, newcomer: _Connection) -> bool:
+    def _make_place(self, newcomer: Connection) -> bool:
         """Whether there is a place, if need be that of the one which has said nothing for longest."""
         of_client = [one for one in self._connections if one.client == newcomer.client]
         if len(of_client) >= MAX_OF_CLIENT:
@@ -147,66 +132,59 @@ class Streams:
             strangers = [one for one in self._connections if one.is_stranger]
             if len(strangers) >= MAX_STRANGERS:
                 return self._displace(strangers)
-        return len(self._connections) < MAX_CONNECTIONS or self._displace(list(self._connections))
+        plain = len(self._connections) - len(self._sessions)
+        return plain < MAX_CONNECTIONS or self._displace(list(self._connections))
 
-    def _displace(self, candidates: list[_Connection]) -> bool:
-        idle = [one for one in candidates if one.idle]
+    def _displace(self, candidates: list[Connection]) -> bool:
+        idle = [one for one in candidates if one.idle and one not in self._sessions]
         if not idle:
             return False
         self._statistics.displaced += 1
         self._end(min(idle, key=lambda one: (not one.is_stranger, one.since)))
         return True
 
-    def _end(self, connection: _Connection) -> None:
+    def _end(self, connection: Connection) -> None:
         self._connections.discard(connection)
-        if connection.task is not None:
-            connection.task.cancel()
+        connection.end()
 
-    async def _converse(self, connection: _Connection) -> None:
+    async def _converse(self, connection: Connection) -> None:
         try:
-            while (query := await self._receive(connection)) is not None:
+            while (message := await connection.receive(self._patience(connection))) is not None:
                 connection.idle = False
-                if not await self._exchange(connection, query):
+                if not await self._exchange(connection, message):
                     break
                 connection.idle, connection.since = True, monotonic()
-        except TimeoutError:
-            self._statistics.timed_out += 1
-            if not connection.idle:  # it does not take its answers: the kernel need not keep them for it
-                connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        except TimeoutError as error:
+            if error.errno is None:  # else the kernel has given the client up
+                self._statistics.timed_out += 1
+            if not connection.idle:  # it does not take its answers
+                connection.reset()
+        except ProtocolError:
+            self._statistics.sessions_broken += 1
+            connection.reset()
         except OSError:
             pass  # the client has left
         finally:
+            self._sessions.ended(connection)
             self._connections.discard(connection)
-            connection.socket.close()
+            connection.close()
 
-    async def _receive(self, connection: _Connection) -> bytes | None:
-        """The next query, which may have come already (RFC 7766 section 6.2.1.1); None where there is none.
+    def _patience(self, connection: Connection) -> float | None:
+        """Seconds for the next message; of a session others know how long it may be silent."""
+        return None if connection in self._sessions else IDLE_TIMEOUT
 
-        Raises OSError, TimeoutError.
-        """
-        received = connection.received
-        async with asyncio.timeout(IDLE_TIMEOUT):
-            while True:
-                if len(received) >= _LENGTH.size:
-                    (length,) = _LENGTH.unpack_from(received)
-                    if length > MAX_QUERY:
-                        return None
-                    end = _LENGTH.size + length
-                    if len(received) >= end:
-                        query = bytes(received[_LENGTH.size : end])
-                        del received[:end]
-                        await asyncio.sleep(0)  # others have their turn, however many there are
-                        return query
-                octets = await asyncio.get_running_loop().sock_recv(connection.socket, MAX_QUERY)
-                if not octets:
-                    return None
-                received += octets
-
-    async def _exchange(self, connection: _Connection, query: bytes) -> bool:
-        """One query and its answer; whether another may follow. Raises OSError, TimeoutError."""
-        self._statistics.tcp += 1
+    async def _exchange(self, connection: Connection, query: bytes) -> bool:
+        """One message and its answer; whether another may follow. Raises OSError, TimeoutError, ProtocolError."""
         site = self._site
         zones = site.access.zones(connection.interface, connection.source)
+        if is_dso(query):
+            if not zones:
+                return await self._refuse(connection, refusal(query, REFUSED))
+            await self._sessions.take(connection, query)
+            return True
+        self._statistics.tcp += 1
+        if connection in self._sessions:
+            self._sessions.used(connection, query)
         if not zones:
             return await self._refuse(connection, site.responder.refuse(query))
         asked = site.responder.examine(query, connection.source)
@@ -221,7 +199,7 @@ class Streams:
             return await self._transfer(connection, site, asked)
         return await self._answer(connection, site.responder.answer(asked, datagram=False))
 
-    async def _transfer(self, connection: _Connection, site: Site, asked: Question) -> bool:
+    async def _transfer(self, connection: Connection, site: Site, asked: Question) -> bool:
         if not site.transfers.permits(asked, connection.source):
             self._statistics.transfers_refused += 1
             return await self._answer(connection, site.responder.fail(asked, REFUSED))
@@ -244,7 +222,7 @@ class Streams:
                 self._statistics.transfers_failed += 1
         return True
 
-    async def _refuse(self, connection: _Connection, answer: bytes | None) -> bool:
+    async def _refuse(self, connection: Connection, answer: bytes | None) -> bool:
         """Answer a stranger, who may have only so many."""
         if answer is None:
             self._statistics.unanswered += 1
@@ -255,11 +233,11 @@ class Streams:
         self._statistics.strangers += 1
         return await self._answer(connection, answer)
 
-    async def _answer(self, connection: _Connection, answer: bytes | None) -> bool:
+    async def _answer(self, connection: Connection, answer: bytes | None) -> bool:
         if answer is None:
             self._statistics.unanswered += 1
             return False
         self._statistics.rcodes[rcode_of(answer)] += 1
-        async with asyncio.timeout(IDLE_TIMEOUT):
-            await asyncio.get_running_loop().sock_sendall(connection.socket, _LENGTH.pack(len(answer)) + answer)
+        connection.post(answer)
+        await connection.flushed(IDLE_TIMEOUT)
         return True

@@ -8,12 +8,13 @@ message however many they are. A record that is too long for any PUSH message is
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from wgsd_nm.core import dso, push
 from wgsd_nm.core.push import ANY, IN, Add, Change, Remove, RemoveAll
+from wgsd_nm.registry.records import Record
 
 MAX_OF_SESSION = 1024
 """Subscriptions of one session: one for each peer of a large network, of some 200 octets."""
@@ -22,14 +23,6 @@ MAX_OF_CLIENT = 2 * MAX_OF_SESSION
 MAX_SUBSCRIPTIONS = 100_000
 """Of all: 1000 clients with 50 peers each, twice over."""
 MAX_ALIKE = 64
-
-
-class Record(NamedTuple):
-    """One record of a name, in class IN. `rdata` is uncompressed, as `records` has it."""
-
-    rdtype: int
-    ttl: int
-    rdata: bytes
 
 
 class Contents(Protocol):
@@ -77,7 +70,7 @@ class Subscriptions(Generic[S]):
         return self._count
 
     @property
-    def names(self) -> Iterable[bytes]:
+    def names(self) -> Set[bytes]:
         """The names that somebody subscribed to, in lower case."""
         return self._watched.keys()
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
 from operator import is_not
@@ -23,11 +23,12 @@ import dns.name
 from dns.rcode import NOERROR, NXDOMAIN, Rcode
 from dns.rdatatype import AAAA, ANY, NS, PTR, SOA, SRV, TXT, A
 
+from wgsd_nm.core import push
 from wgsd_nm.core.dnssd import SERVICE, instance_label, wire
 from wgsd_nm.core.model import IPAddress, Peer, PublicKey, unmapped
 from wgsd_nm.registry import records
 from wgsd_nm.registry.query import HEADER, MAX_MESSAGE
-from wgsd_nm.registry.records import PEER_TTL, ZONE_TTL
+from wgsd_nm.registry.records import PEER_TTL, ZONE_TTL, Record
 
 _LABEL_LENGTH = 56
 _PADDING = b"===="
@@ -107,11 +108,13 @@ class Zone:
         addresses: Iterable[IPAddress] = (),
         names: Mapping[PublicKey, str] | None = None,
         serial: int = 0,
+        push_ports: Iterable[int] = (),
     ) -> None:
         """`addresses` are the registry's own, for the name server that the zone's NS record tells of.
 
-        `names` are what people call the peers, each of MAX_STRING - 5 octets at the most. `serial` is the last one that
-        others may have seen, 0 if there was none.
+        At `push_ports` it takes subscriptions, at the first one rather than at others. `names` are what people call the
+        peers, each of MAX_STRING - 5 octets at the most. `serial` is the last one that others may have seen, 0 if there
+        was none.
         """
         self.name = name.canonicalize()
         self.apex = wire(self.name)
@@ -123,31 +126,33 @@ class Zone:
         self._server = b"\x03ns1" + self.apex
         service_name = dns.name.from_text(SERVICE, self.name)
         self.service = wire(service_name)
-        self._names = self._fixed_names(service_name)
+        self._names = self._fixed_names(service_name, push_ports)
         self._seen: Sequence[Peer] = ()
         self._labels: dict[bytes, bytes] = {}
         self._peers: dict[bytes, Peer] = {}
         self._listed: tuple[bytes, ...] = ()
         self._set_serial(serial)
 
-    def update(self, peers: Sequence[Peer], now: int) -> bool:
-        """Take the peers as they are at `now`, seconds since the epoch. Whether anything that is answered changed.
+    def update(self, peers: Sequence[Peer], now: int) -> Collection[bytes]:
+        """Take the peers as they are at `now`, seconds since the epoch. The names whose records changed.
 
         Only the answers of peers that changed are rendered anew, and only when somebody asks for them. The serial
         becomes the time, or the next number if it has reached that already.
         """
         before, self._seen = self._seen, tuple(peers)
         other = list(compress(zip(before, self._seen, strict=False), map(is_not, before, self._seen)))
-        if len(before) == len(peers) and all(old.public_key == new.public_key for old, new in other):
-            changed = self._renew(other)
-        else:
-            changed = self._replace(self._seen)
-        if changed:
+        are_the_same = len(before) == len(peers) and all(old.public_key == new.public_key for old, new in other)
+        changed = self._renew(other) if are_the_same else self._replace(self._seen)
+        names = [name for label in changed for name in self._forget(label)]
+        if (changed or not are_the_same) and self._list():
+            names.append(self.service)
+        if names:
             self.rendered.pop(records.question(self.service, PTR), None)
-        if changed or not self._updated:
+            names.append(self.apex)  # whose SOA record has the serial
+        if names or not self._updated:
             self._updated = True
             self._set_serial(next_serial(self.serial, now))
-        return changed
+        return names
 
     def answer(self, name: bytes, rdtype: int) -> Answer:
         """The answer for a name of the zone, its apex or below, in lower case as on the wire, in class IN."""
@@ -165,6 +170,20 @@ class Zone:
             self.rendered[records.question(name, rdtype)] = answer
         return answer
 
+    def records(self, name: bytes) -> Iterator[Record]:
+        """All records of a name in lower case; none where it does not exist."""
+        label = self._label(name)
+        if label is not None:
+            peer = self._peers[label]
+            yield from records.of_peer(name, peer.endpoint, self._txt(peer))
+            return
+        if name == self.apex:
+            yield Record(SOA, ZONE_TTL, records.authority_data(self.apex, self._server, self.serial))
+        yield from _fixed_records(self._names.get(name, {}))
+        if name == self.service:
+            for listed in self._listed:
+                yield Record(PTR, PEER_TTL, self._instance(listed))
+
     def soa(self) -> bytes:
         """The SOA record, uncompressed."""
         return self._soa(ZONE_TTL)
@@ -179,55 +198,40 @@ class Zone:
     def _transfer(self, soa: bytes, peers: Mapping[bytes, Peer]) -> Iterator[bytes]:
         yield soa
         for name, found in self._names.items():
-            for rdtype, several in found.items():
-                for rdata in several:
-                    yield records.record(name, rdtype, ZONE_TTL, rdata)
+            for one in _fixed_records(found):
+                yield records.record(name, *one)
         for label, peer in peers.items():
             if peer.endpoint:
                 yield records.record(self.service, PTR, PEER_TTL, self._instance(label))
         for label, peer in peers.items():
             txt = self._txt(peer)
             for owner in self._instances(label):
-                if peer.endpoint:
-                    family, address = records.address_data(peer.endpoint)
-                    yield records.service(owner, owner, peer.endpoint.port)
-                    yield records.record(owner, family, PEER_TTL, address)
-                yield records.record(owner, TXT, PEER_TTL, txt)
+                for one in records.of_peer(owner, peer.endpoint, txt):
+                    yield records.record(owner, *one)
         yield soa
 
-    def _renew(self, pairs: Iterable[tuple[Peer, Peer]]) -> bool:
-        """Put what the same peers are now in the place of what they were. Whether that changes an answer."""
-        pairs = [(old, new) for old, new in pairs if _says_otherwise(old, new)]
-        if not pairs:
-            return False
-        self._peers = self._peers.copy()  # a transfer may be under way
-        for _, peer in pairs:
-            label = self._labels[peer.public_key.raw]
-            self._peers[label] = peer
-            self._forget(label)
-        self._list()
-        return True
+    def _renew(self, pairs: Iterable[tuple[Peer, Peer]]) -> Collection[bytes]:
+        """Put what the same peers are now in the place of what they were. The labels of those that say otherwise."""
+        changed = {self._labels[new.public_key.raw]: new for old, new in pairs if _says_otherwise(old, new)}
+        if changed:
+            self._peers = self._peers | changed  # another one, for a transfer may be under way
+        return changed
 
-    def _replace(self, peers: Sequence[Peer]) -> bool:
-        """Put other peers in the place of those that were there. Whether that changes an answer."""
+    def _replace(self, peers: Sequence[Peer]) -> Collection[bytes]:
+        """Put other peers in the place of those that were there. The labels of those that changed."""
         labels: dict[bytes, bytes] = {}
         found: dict[bytes, Peer] = {}
-        before, changed = self._peers, False
+        before, changed = self._peers, []
         for peer in peers:
             key = peer.public_key.raw
             label = labels[key] = self._labels.get(key) or instance_label(peer.public_key).encode()
             found[label] = peer
             known = before.get(label)
-            if known is None:
-                changed = True
-            elif known is not peer and _says_otherwise(known, peer):
-                self._forget(label)
-                changed = True
-        for label in before.keys() - found.keys():
-            self._forget(label)
-            changed = True
+            if known is None or (known is not peer and _says_otherwise(known, peer)):
+                changed.append(label)
+        changed += before.keys() - found.keys()
         self._labels, self._peers = labels, found
-        return self._list() or changed
+        return changed
 
     def _list(self) -> bool:
         """List those that have an endpoint. Whether they are others than before."""
@@ -235,7 +239,9 @@ class Zone:
         self._listed = tuple(label for label, peer in self._peers.items() if peer.endpoint)
         return self._listed != before
 
-    def _fixed_names(self, service: dns.name.Name) -> dict[bytes, dict[int, tuple[bytes, ...]]]:
+    def _fixed_names(
+        self, service: dns.name.Name, push_ports: Iterable[int]
+    ) -> dict[bytes, dict[int, tuple[bytes, ...]]]:
         """The record data by name and type of all that is not a peer; the empty non-terminals have none."""
 
         def below(relative: str) -> bytes:
@@ -246,6 +252,7 @@ class Zone:
             for rdtype, version in ((A, 4), (AAAA, 6))
             if (found := tuple(address.packed for address in self._addresses if address.version == version))
         }
+        pushing = tuple(records.service_data(self._server, port, priority) for priority, port in enumerate(push_ports))
         return {
             self.apex: {NS: (self._server,)},  # and SOA, whose serial changes
             **({self._server: server} if server else {}),
@@ -255,6 +262,7 @@ class Zone:
             below("_services._dns-sd._udp"): {PTR: (self.service,)},  # RFC 6763 section 9
             below("b._dns-sd._udp"): {PTR: (self.apex,)},  # RFC 6763 section 11
             below("lb._dns-sd._udp"): {PTR: (self.apex,)},
+            **({below("_tcp"): {}, below(push.SERVICE): {SRV: pushing}} if pushing else {}),
         }
 
     def _fixed_answer(self, name: bytes, at: int, rdtype: int) -> Answer | None:
@@ -268,7 +276,7 @@ class Zone:
         if rdtype not in found:
             return None
         additional: list[bytes] = []
-        if rdtype == NS:
+        if rdtype in (NS, SRV):
             additional = [
                 records.record(self._server, glue, ZONE_TTL, address)
                 for glue, addresses in self._names.get(self._server, {}).items()
@@ -363,12 +371,20 @@ class Zone:
         self._denied = _answer(authority=[soa], rcode=NXDOMAIN)
 
     def _soa(self, ttl: int) -> bytes:
-        return records.start_of_authority(self.apex, self._server, self.serial, ttl)
+        data = records.authority_data(self.apex, self._server, self.serial)
+        return records.record(self.apex, SOA, ttl, data)
 
-    def _forget(self, label: bytes) -> None:
-        for name in self._instances(label):
+    def _forget(self, label: bytes) -> tuple[bytes, bytes]:
+        """The names of the peer."""
+        names = self._instances(label)
+        for name in names:
             for rdtype in _KEPT_OF_PEERS:
                 self.rendered.pop(records.question(name, rdtype), None)
+        return names
+
+
+def _fixed_records(found: Mapping[int, Iterable[bytes]]) -> Iterator[Record]:
+    return (Record(rdtype, ZONE_TTL, rdata) for rdtype, several in found.items() for rdata in several)
 
 
 def next_serial(serial: int, now: int) -> int:
