@@ -7,11 +7,12 @@ the kernel must reach; read again to see what came of it. Events during a pass a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import inf
 from operator import attrgetter
+from typing import Any, Final
 
 from wgsd_nm.core import schedule
 from wgsd_nm.core.discovery import discover
@@ -44,6 +45,15 @@ from wgsd_nm.core.model import (
 from wgsd_nm.core.reason import Reason
 from wgsd_nm.core.reconcile import decide, patience
 from wgsd_nm.core.watch import PeerWatch, Trial, TunnelWatch
+
+_FROM_SCRATCH: Final[Mapping[str, Any]] = {
+    "trial": None,
+    "tried": (),
+    "rounds": 0,
+    "trying_since": None,
+    "next_lookup": None,
+}
+"""A peer's fields when what was tried, and for how long, does not count any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +106,7 @@ class TunnelTurn:
                     evidence=peer.evidence.against(self._now),
                     recalled=self._recall(key),
                     poke_due=True,
-                    rounds=0,
-                    trying_since=None,
-                    next_lookup=None,
-                    trial=None,
-                    tried=(),
+                    **_FROM_SCRATCH,
                     usurped_at=None,
                     overruled_at=-inf,
                     stood_down=False,
@@ -117,10 +123,7 @@ class TunnelTurn:
 
     def resume(self) -> None:
         """Work makes sense again: the time in between does not count, neither for a trial nor for a back-off."""
-        peers = {
-            key: peer._replace(trial=None, tried=(), rounds=0, trying_since=None, next_lookup=None)
-            for key, peer in self.watch.peers.items()
-        }
+        peers = {key: peer._replace(**_FROM_SCRATCH) for key, peer in self.watch.peers.items()}
         self._update(peers=peers)
         self.begin_anew()
 
