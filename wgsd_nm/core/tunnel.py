@@ -492,14 +492,20 @@ class TunnelTurn:
             acts = decision.endpoint is not None or decision.poke
             if acts:
                 changes.append(EndpointChange(key, peer.endpoint, decision.endpoint))
-                peer = peer._replace(ordered=decision.endpoint, stirred_at=self._now)
                 if decision.endpoint is not None and decision.reason is not None:
                     is_host = key in tunnel.discovery.registry_peers
                     reasons[key] = Reason.RESOLVED if is_host else decision.reason
             then = (decision.trial, decision.tried, decision.stood_down)
             if acts or peer.poke_due or (peer.trial, peer.tried, peer.stood_down) != then:
                 trial, tried, stood_down = then
-                peers[key] = peer._replace(trial=trial, tried=tried, stood_down=stood_down, poke_due=False)
+                peers[key] = peer._replace(
+                    ordered=decision.endpoint if acts else peer.ordered,
+                    stirred_at=self._now if acts else peer.stirred_at,
+                    trial=trial,
+                    tried=tried,
+                    stood_down=stood_down,
+                    poke_due=False,
+                )
         self._update(peers=peers, next_check=min(tunnel.next_check, self._next_verdict(peers.values())))
         if not changes and not only_pokes:
             self._update(write_error=None)
@@ -525,9 +531,10 @@ class TunnelTurn:
             surprised = surprised or result not in (ChangeResult.CHANGED, ChangeResult.POKED)
             if peer is None or peer.kernel is None:
                 continue
-            peer = peer._replace(ordered=None, poke_due=peer.poke_due or result is ChangeResult.STALE)
             if result is ChangeResult.CHANGED and change.wanted is not None:
                 peer = self._set(peer, change, event.reasons.get(change.public_key, Reason.FOUND))
+            else:
+                peer = peer._replace(ordered=None, poke_due=peer.poke_due or result is ChangeResult.STALE)
             peers[change.public_key] = peer
         self._update(peers=peers, writing=False, write_error=None, write_failures=0)
         if surprised:
