@@ -158,15 +158,20 @@ def test_the_display_is_another_session_from_now_on(address: str, before: str) -
     run(address, test)
 
 
+async def begins_with(stage: Stage, session: str) -> None:
+    """The adapter starts while this session is the user's display, and active."""
+    stage.logind.add(session, True)
+    stage.logind.display = session
+    await stage.logind.appear()
+    await stage.adapter.start()
+    await stage.until("active")
+
+
 def test_the_session_that_is_left_for_another_of_ours_does_not_count(address: str) -> None:
     """The user at a text console logs in at the screen too: as logind tells of it, and also when it says less."""
 
     async def test(stage: Stage) -> None:
-        stage.logind.add("1", True)
-        stage.logind.display = "1"
-        await stage.logind.appear()
-        await stage.adapter.start()
-        await stage.until("active")
+        await begins_with(stage, "1")
         stage.logind.add("4", True)
         stage.logind.elect("4")
         stage.logind.set_active("1", False)
@@ -182,11 +187,7 @@ def test_the_session_that_is_left_for_another_of_ours_does_not_count(address: st
 
 def test_the_session_of_the_environment_counts_whatever_the_display_is(address: str) -> None:
     async def test(stage: Stage) -> None:
-        stage.logind.add("7", True)
-        stage.logind.display = "7"
-        await stage.logind.appear()
-        await stage.adapter.start()
-        await stage.until("active")
+        await begins_with(stage, "7")
         stage.logind.add("8", False)
         stage.logind.elect("8")
         await stage.flush()

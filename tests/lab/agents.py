@@ -199,10 +199,15 @@ def restore(meeting: Meeting) -> None:
 def forget(meeting: Meeting) -> None:
     """Have the laptops' kernels know nothing of each other but what the profiles say."""
     for laptop in meeting.laptops:
-        peer = meeting.peer(laptop)
-        allowed, keepalive = ",".join(peer.allowed_ips), str(peer.persistent_keepalive)
-        key = ("peer", peer.public_key)
-        laptop.wg("set", "wg0", *key, "remove", *key, "allowed-ips", allowed, "persistent-keepalive", keepalive)
+        forget_other(meeting, laptop)
+
+
+def forget_other(meeting: Meeting, laptop: Laptop) -> None:
+    """Have a laptop's kernel make the other one anew, without endpoint and session, in one step."""
+    peer = meeting.peer(laptop)
+    allowed, keepalive = ",".join(peer.allowed_ips), str(peer.persistent_keepalive)
+    key = ("peer", peer.public_key)
+    laptop.wg("set", "wg0", *key, "remove", *key, "allowed-ips", allowed, "persistent-keepalive", keepalive)
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,16 @@ from lab.world.laptop import PROFILES
 from lab.world.pinging import Pinging
 from lab.world.world import ADDRESSES
 from tests.lab.agents import AGENT as AGENT_PROGRAM
-from tests.lab.agents import NETWORK_MANAGER, Meeting, hear, is_direct, keepalives, restart_agent, wait_direct
+from tests.lab.agents import (
+    NETWORK_MANAGER,
+    Meeting,
+    forget_other,
+    hear,
+    is_direct,
+    keepalives,
+    restart_agent,
+    wait_direct,
+)
 from tests.lab.sampling import Sampling
 
 DEAD = "192.0.2.99:9"
@@ -241,12 +250,13 @@ def pid_of_helper(laptop: Laptop) -> int | None:
 
 
 def test_the_helper_is_killed_at_any_moment(meeting: Meeting) -> None:
-    """Each time in the midst of a pass that has something to write."""
+    """Each time in the midst of a pass that has something to write: a missing endpoint, which is no contest."""
     alice, bob = meeting.laptops
     chance, kept = random.Random(SEED), keepalives(alice)
     with silent(bob, "alice"), Pinging(alice, ADDRESSES["bob"]), Sampling(alice, "persistent-keepalive", 0) as sampling:
         for _ in range(DEATHS):
-            misdirect(meeting)
+            meeting.world.nat_a.forget()
+            forget_other(meeting, alice)
             pid = wait_for(lambda: pid_of_helper(alice), 30, "the helper to be there") or 0
             calling = alice.spawn([*REFRESH], "refresh", user="u")
             kill_after(chance.uniform(0.0, 0.4), pid)

@@ -71,15 +71,21 @@ def test_routers_can_be_punched_through_or_not(
     assert carol.ping("10.0.0.4", timeout=30.0 if opens else SECOND_TRY) == opens
 
 
+def keeps_port(world: World, station: Station, router: Nat) -> bool:
+    """Whether the registry sees the station's own port; not if a laptop's keepalive has taken it first."""
+    router.forget()
+    start_over(world, station)
+    return world.wait_seen(station.name)[station.name] == f"{router.public}:51820"
+
+
 def test_a_symmetric_router_gives_another_port(
     world: World, stations: tuple[Station, Station], routers: tuple[Nat, Nat]
 ) -> None:
     carol, dave = stations
     routers[1].set_kind(Mapping.SYMMETRIC)
-    start_over(world, carol)
     start_over(world, dave)
-    seen = world.wait_seen("carol", "dave")
-    assert seen["carol"] == f"{routers[0].public}:51820"
+    seen = world.wait_seen("dave")
+    wait_for(lambda: keeps_port(world, carol, routers[0]), 120, "a usual router to keep a port that nobody else uses")
     assert seen["dave"].startswith(f"{routers[1].public}:")
     assert not seen["dave"].endswith(":51820")
 

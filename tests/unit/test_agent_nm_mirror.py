@@ -433,7 +433,7 @@ PATHS = st.sampled_from(sorted(nm.laptop()))
 CHANGES = st.tuples(PATHS, st.sampled_from(INTERFACES), st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=4))
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(CHANGES, max_size=8))
 def test_whatever_comes_there_is_a_network_and_good_values_mend_it(
     changes: list[tuple[str, str, dict[str, Any]]],
@@ -451,7 +451,7 @@ def test_whatever_comes_there_is_a_network_and_good_values_mend_it(
     assert mirror.network() == nm.NETWORK
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.permutations(sorted(nm.laptop())), st.integers(0, 10))
 def test_signals_that_a_reply_contains_already_may_be_played_again(order: list[str], count: int) -> None:
     once, twice = filled(), filled()

@@ -151,7 +151,7 @@ PLAIN = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(PLAIN)
 def test_whatever_comes_is_decoded_or_refused(value: object) -> None:
     def complain(_: str) -> None:

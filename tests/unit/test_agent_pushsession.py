@@ -26,7 +26,8 @@ from wgsd_nm.core.events import Event, Follow, Following, RecordsPushed, Session
 from wgsd_nm.core.model import Advertisement, Endpoint, PublicKey, Server
 from wgsd_nm.core.push import IN, Add, Subscribe, Unsubscribe, encode_pushes
 from wgsd_nm.registry.push import Session
-from wgsd_nm.registry.subscriptions import Record, Subscriptions
+from wgsd_nm.registry.records import Record
+from wgsd_nm.registry.subscriptions import Subscriptions
 
 DEADLINE = 10.0
 ZONE = "wg.example.com."

@@ -95,7 +95,7 @@ def test_a_file_that_makes_no_sense_is_kept_aside(octets: bytes, caplog: pytest.
     assert statefile.load() == memory(1)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary())
 def test_any_octets_are_a_memory(octets: bytes) -> None:
     statefile.path().parent.mkdir(parents=True, exist_ok=True)

@@ -114,7 +114,7 @@ def library_unmarshal(signature: str, body: bytes) -> list[Any]:
     return [from_library(reader.read_argument(type_)) for type_ in library.SignatureTree(signature).types]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(BODIES)
 def test_same_octets_and_values_as_the_library(body: tuple[str, Sequence[Any]]) -> None:
     signature, arguments = body
@@ -126,7 +126,7 @@ def test_same_octets_and_values_as_the_library(body: tuple[str, Sequence[Any]]) 
     assert received == plain(list(arguments))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(SIGNATURES, st.binary(max_size=64), st.booleans())
 def test_any_octets_are_values_or_malformed(signature: str, octets: bytes, little: bool) -> None:
     try:
@@ -135,7 +135,7 @@ def test_any_octets_are_values_or_malformed(signature: str, octets: bytes, littl
         pass
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(BODIES, st.data())
 def test_a_body_cut_short_is_malformed(body: tuple[str, Sequence[Any]], data: st.DataObject) -> None:
     octets = to_octets(*body)

@@ -76,7 +76,7 @@ def test_same_octets_as_the_library() -> None:
     assert len(library._marshall()) == len(call())  # noqa: SLF001
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.integers(1, 40), max_size=30))
 def test_cut_anywhere(cuts: list[int]) -> None:
     octets = b"".join(call(serial=serial) for serial in range(1, 6))
@@ -145,7 +145,7 @@ def test_what_is_no_message_ends_the_connection(start: bytes) -> None:
         messages(start)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.data())
 def test_whatever_is_damaged_is_a_message_or_malformed(data: st.DataObject) -> None:
     octets = bytearray(call("sa{sv}", "hello", {"n": Variant("as", ["x"])}))

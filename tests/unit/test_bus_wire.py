@@ -34,7 +34,7 @@ PEERS = st.builds(
 ONE = Peer(PublicKey(bytes(32)), Endpoint.parse("[fe80::1%wlan0]:51820"), 1, 2, 3, 25, (ip_network("192.0.2.1/32"),))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(PEERS)
 def test_a_peer_arrives_as_it_left(peer: Peer) -> None:
     (received,) = unmarshal("a{sv}", marshal("a{sv}", [peer_to_wire(peer)]))
@@ -85,7 +85,7 @@ def test_a_peer_that_makes_no_sense(name: str, value: object) -> None:
         peer_from_wire(wire)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.builds(EndpointChange, public_key=KEYS, expected=ENDPOINTS, wanted=ENDPOINTS))
 def test_a_change_arrives_as_it_left(change: EndpointChange) -> None:
     ((received,),) = unmarshal("a(sss)", marshal("a(sss)", [[change_to_wire(change)]]))

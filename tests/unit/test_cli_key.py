@@ -41,13 +41,13 @@ def test_a_key_is_needed() -> None:
         run()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.binary(min_size=32, max_size=32).map(PublicKey))
 def test_there_and_back(one: PublicKey) -> None:
     assert key.converted(key.converted(str(one))) == str(one)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.text())
 def test_another_text_is_invalid(text: str) -> None:
     with pytest.raises(InvalidValue):

@@ -33,7 +33,7 @@ def test_a_section(name: str, head: str) -> None:
     assert quoting.section(name) == head
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(TEXT)
 def test_toml_reads_it_as_it_was_meant(name: str) -> None:
     head = quoting.section(name)
@@ -50,7 +50,7 @@ def test_a_connection(name: str, word: str) -> None:
     assert quoting.connection_id(ConnectionFacts("wg0", name, "uuid")) == word
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(TEXT)
 def test_a_shell_reads_it_as_one_word(name: str) -> None:
     (word,) = shlex.split(quoting.connection_id(ConnectionFacts("wg0", name, "uuid")))

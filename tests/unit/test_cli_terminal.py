@@ -86,7 +86,7 @@ def test_what_would_command_a_terminal_is_replaced() -> None:
     assert printable("Zoë 東京") == "Zoë 東京"
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.text())
 def test_printable_text_stays_on_its_line(text: str) -> None:
     assert printable(text).isprintable()

@@ -74,7 +74,7 @@ NONSENSE = st.recursive(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.dictionaries(st.sampled_from(sorted(tunnel() | peer())), NONSENSE))
 def test_nonsense_is_left_out(entry: dict[str, object]) -> None:
     assert isinstance(TunnelView.of(entry).registries, tuple)

@@ -152,7 +152,7 @@ def toml(value: Any) -> str:
     raise TypeError(value)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.one_of(
         st.dictionaries(words, trees, max_size=4),

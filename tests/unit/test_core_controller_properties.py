@@ -257,7 +257,7 @@ def take(world: World, step: tuple[object, ...]) -> None:
             getattr(world, str(name))(*arguments)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(steps, max_size=60), st.floats(0, 1))
 def test_in_any_world(story: list[tuple[object, ...]], chance: float) -> None:
     world = World()
@@ -269,7 +269,7 @@ def test_in_any_world(story: list[tuple[object, ...]], chance: float) -> None:
     assert world.waiting == {}, "a caller of Refresh was never answered"
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(steps, max_size=30), st.sampled_from([*FAILURES, HOME]), st.booleans())
 def test_left_alone_it_comes_to_rest(
     story: list[tuple[object, ...]], answer: Endpoint | LookupFailed, refused: bool

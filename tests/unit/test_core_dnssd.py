@@ -65,7 +65,7 @@ def refused(
 
 
 class TestNames:
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(keys)
     def test_a_label_is_the_lower_case_base32_of_the_key(self, key: PublicKey) -> None:
         label = dnssd.instance_label(key)
@@ -73,14 +73,14 @@ class TestNames:
         assert label == label.lower()
         assert base64.b32decode(label.upper()) == key.raw
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(keys, st.integers(min_value=0), st.booleans())
     def test_a_key_comes_back_from_its_label_in_any_case(self, key: PublicKey, capitals: int, padded: bool) -> None:
         label = dnssd.instance_label(key) if padded else dnssd.instance_label(key).rstrip("=")
         mixed = "".join(letter.upper() if capitals >> place & 1 else letter for place, letter in enumerate(label))
         assert dnssd.key_from_label(mixed) == key
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(st.text(max_size=51) | st.text(min_size=53))
     def test_another_label_is_refused(self, label: str) -> None:
         with pytest.raises(InvalidValue, match="base32"):
@@ -100,7 +100,7 @@ class TestNames:
         with pytest.raises(InvalidValue):
             dnssd.key_from_label("\N{LATIN SMALL LETTER DOTLESS I}" + "a" * 51)
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(keys, zones)
     def test_the_name_is_the_label_in_the_service_in_the_zone(self, key: PublicKey, text: str) -> None:
         try:
@@ -153,7 +153,7 @@ class TestAnswers:
             (("txtvers", "1"), ("pub", str(KEY)), ("allowed", "10.0.0.2/32"), ("name", "anna")),
         )
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(
         port=st.integers(1, 0xFFFF),
         addresses=st.lists(
@@ -397,13 +397,13 @@ class TestPush:
 
 
 class TestBytes:
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(srv=st.sampled_from(["@ 5 IN SRV 0 0 7 @", "@ 5 IN SRV 0 0 0 @", "@ 5 IN SRV 0 0 7 x."]), additional=records)
     def test_the_quick_reading_is_dnspythons(self, srv: str, additional: list[str]) -> None:
         wire = reply(query(), [srv], additional)
         assert quickly(wire) in (judged(wire), None)
 
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=150)
     @given(additional=records, data=st.data())
     def test_damage_is_read_alike_and_raises_nothing_else(self, additional: list[str], data: st.DataObject) -> None:
         wire = bytearray(reply(query(), ["@ 5 IN SRV 0 0 7 @"], additional))
@@ -415,7 +415,7 @@ class TestBytes:
         quick = quickly(bytes(wire))
         assert quick in (judged(bytes(wire)), None)
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(st.binary(max_size=200))
     def test_noise_is_a_bad_answer(self, noise: bytes) -> None:
         assert judged(noise) is BadAnswer
@@ -428,7 +428,7 @@ class TestBytes:
         wire = b"\0\0\x84\0\0\1\0\1\0\0\0\1" + asked + srv + address
         assert quickly(wire) == judged(wire) == Advertisement(KEY, (Endpoint(IPv4Address("192.0.2.7"), 7),), 0)
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(st.binary(min_size=120, max_size=120))
     def test_letter_case_is_mixed_and_nothing_else(self, noise: bytes) -> None:
         name = dnssd.wire(NAME)

@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from wgsd_nm.core.errors import InvalidValue
@@ -114,7 +114,6 @@ KEYS = st.binary(min_size=32, max_size=32).map(PublicKey)
 ENDPOINTS = st.builds(Endpoint, st.ip_addresses(), st.integers(0, 0xFFFF))
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(NAMES, NAMES, KEYS, ENDPOINTS)))
 def test_the_text_holds_all(entries: list[tuple[str, str, PublicKey, Endpoint]]) -> None:
     memory = Memory()
@@ -132,7 +131,6 @@ JSON = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(JSON | st.lists(JSON).map(lambda entries: {"version": 1, "endpoints": entries}))
 def test_any_json_is_a_memory_or_refused(document: Any) -> None:
     try:
@@ -142,7 +140,6 @@ def test_any_json_is_a_memory_or_refused(document: Any) -> None:
     assert Memory.from_text(memory.to_text()) == memory
 
 
-@settings(deadline=None)
 @given(st.text() | st.binary().map(lambda octets: octets.decode(errors="surrogateescape")))
 def test_any_text_is_a_memory_or_refused(document: str) -> None:
     try:

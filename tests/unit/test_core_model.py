@@ -19,14 +19,14 @@ KEY = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg="
 addresses = st.ip_addresses()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.binary(min_size=32, max_size=32))
 def test_a_key_reads_what_it_prints(raw: bytes) -> None:
     assert PublicKey.parse(str(PublicKey(raw))) == PublicKey(raw)
     assert hash(PublicKey(raw)) == hash(PublicKey(bytes(raw)))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(addresses, st.integers(0, 0xFFFF))
 def test_an_endpoint_reads_what_it_prints(address: IPv4Address | IPv6Address, port: int) -> None:
     endpoint = Endpoint(address, port)
@@ -34,7 +34,7 @@ def test_an_endpoint_reads_what_it_prints(address: IPv4Address | IPv6Address, po
     assert str(endpoint).startswith("[") == (address.version == 6)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.one_of(st.text(max_size=60), st.from_regex(r"\[?[0-9a-f:.%]{0,20}\]?:[0-9]{0,7}", fullmatch=True)))
 def test_any_text_is_a_value_or_invalid(text: str) -> None:
     for parse in (PublicKey.parse, Endpoint.parse, parse_interface):

@@ -529,28 +529,28 @@ def test_nobody_is_poked_whom_nobody_wants() -> None:
     assert [change.public_key for change in pokes] == [REGISTRY]
 
 
+def orders_of_a_refresh(story: Story, answer: Endpoint) -> list[tuple[EndpointChange, ...]]:
+    """What is ordered for the registry's answer, after what needs none."""
+    story.hear(RefreshRequested(1))
+    story.works()
+    before = len(story.done)
+    story.answers(bob=answer)
+    story.works()
+    return [order.changes for order in of_kind(SetEndpoints, story.done[before:])]
+
+
 def test_a_wanted_peer_without_keepalive_is_poked_when_it_is_set() -> None:
     story = Story.settled(bob(keepalive=0), bob=HOME)
     story.sleeps(1)
     story.sends(BOB, 5000)
     story.check()
-    story.hear(RefreshRequested(1))
-    story.works()
-    before = len(story.done)
-    story.answers(bob=OFFICE)
-    story.works()
-    orders = [order.changes for order in of_kind(SetEndpoints, story.done[before:])]
+    orders = orders_of_a_refresh(story, OFFICE)
     assert orders == [(EndpointChange(BOB, HOME, OFFICE),), (EndpointChange(BOB, OFFICE, None),)]
 
 
 def test_a_peer_that_refresh_makes_wanted_is_poked_when_its_lookup_is_answered() -> None:
     story = Story.settled(bob(keepalive=0), bob=HOME)
-    story.hear(RefreshRequested(1))
-    story.works()
-    before = len(story.done)
-    story.answers(bob=HOME)
-    story.works()
-    orders = [order.changes for order in of_kind(SetEndpoints, story.done[before:])]
+    orders = orders_of_a_refresh(story, HOME)
     assert orders == [(EndpointChange(BOB, HOME, None),)]
 
 

@@ -35,13 +35,13 @@ def test_after_a_failure_it_backs_off(failures: int, trying_for: float, delay: f
     assert schedule.after_failure(failures, trying_for) == delay
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.floats(0, 1e6), st.floats(0, 1))
 def test_jitter_prolongs_by_a_quarter_at_most(delay: float, chance: float) -> None:
     assert delay <= schedule.jittered(delay, chance) <= delay * 1.25
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 2**31), st.integers(1, 10**6), st.floats(0, 1e9))
 def test_nothing_is_asked_more_often_than_once_a_second_nor_less_than_every_five_minutes(
     ttl: int, rounds: int, trying_for: float

@@ -682,4 +682,4 @@ class BothEnds(RuleBasedStateMachine):
 
 
 TestBothEnds = BothEnds.TestCase
-TestBothEnds.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestBothEnds.settings = settings(max_examples=60, stateful_step_count=40)

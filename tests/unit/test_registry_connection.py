@@ -59,7 +59,7 @@ async def exactly(theirs: socket.socket, count: int) -> bytes:
     return octets
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.binary(max_size=300), min_size=1, max_size=5), st.lists(st.integers(1, 1500), max_size=6))
 def test_messages_are_cut_out_wherever_they_are_cut(messages: list[bytes], cuts: list[int]) -> None:
     async def story(connection: Connection, theirs: socket.socket) -> None:

@@ -204,7 +204,7 @@ def test_a_whole_opt_record_is_all_that_follows() -> None:
 
 
 @given(st.binary(max_size=80), st.integers(0, 3), st.booleans())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_octets_are_read_or_malformed(octets: bytes, additional: int, behind: bool) -> None:
     message = (raw(octets, counts=(1, 0, 1, additional)) if behind else raw()[:12] + octets).ljust(12, b"\0")
     try:
@@ -234,7 +234,7 @@ def messages(draw: st.DrawFn) -> dns.message.Message:
 
 
 @given(messages())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_what_dnspython_makes_is_read(asked: dns.message.Message) -> None:
     wire = asked.to_wire()
     read = parse(wire)

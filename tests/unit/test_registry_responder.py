@@ -434,19 +434,19 @@ def check(wire: bytes) -> None:
 
 
 @given(mutations())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_mutated_queries_never_break_anything(wire: bytes) -> None:
     check(wire)
 
 
 @given(st.binary(max_size=64))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_random_octets_never_break_anything(wire: bytes) -> None:
     check(wire)
 
 
 @given(queries())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_a_well_formed_query_is_never_called_malformed(wire: bytes) -> None:
     check(wire)
     reply = respond(wire)
@@ -456,7 +456,7 @@ def test_a_well_formed_query_is_never_called_malformed(wire: bytes) -> None:
 
 
 @given(queries())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_the_quick_answer_is_the_other_one(wire: bytes) -> None:
     zone = zone_of(*PEERS)
     fresh = Responder([zone], KEYS)

@@ -357,7 +357,7 @@ MESSAGES = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(MESSAGES, MESSAGES)
 def test_whatever_is_said_others_have_their_sessions_and_nothing_is_left(one: list[bytes], other: list[bytes]) -> None:
     async def story(running: Running) -> None:

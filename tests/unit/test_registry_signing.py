@@ -223,7 +223,7 @@ def test_no_secret_is_shown() -> None:
 
 
 @given(st.binary(max_size=60), st.integers(0, 60))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_any_tsig_record_is_judged(octets: bytes, at: int) -> None:
     whole = wire_of(signed())
     start = parse(whole).tsig or 0

@@ -50,7 +50,7 @@ def body(of: Device) -> bytes:
 
 
 @given(DEVICES)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_a_device_arrives_as_it_was_sent(sent: Device) -> None:
     assert snapshot.Decoder().decode(body(sent)) == sent
 
@@ -119,7 +119,7 @@ def test_a_device_that_is_too_large_is_an_error(monkeypatch: pytest.MonkeyPatch)
 
 
 @given(DEVICES, st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_malformed_bodies_raise_nothing_but_invalid_value(sent: Device, data: st.DataObject) -> None:
     whole = body(sent)
     at = data.draw(st.integers(0, len(whole)))

@@ -145,7 +145,7 @@ def test_a_query_may_come_octet_by_octet() -> None:
     serve(story)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.integers(1, 400), max_size=8), st.lists(st.binary(max_size=40), max_size=3))
 def test_queries_may_be_cut_anywhere_and_garbage_may_follow(cuts: list[int], garbage: list[bytes]) -> None:
     async def story(running: Running) -> None:

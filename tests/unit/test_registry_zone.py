@@ -565,7 +565,7 @@ TYPES = ("A", "AAAA", "SRV", "TXT", "PTR", "NS", "SOA", "ANY", "CNAME", "HINFO",
 
 
 class TestTransfers:
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=25)
     @given(SOME_PEERS, st.booleans())
     def test_the_answers_are_those_of_a_server_that_has_the_transferred_zone(
         self, peers: list[Peer], has_addresses: bool

@@ -75,13 +75,12 @@ def test_a_device_and_its_peers_are_read() -> None:
     assert decode(dump(SAMPLE)) == SAMPLE
 
 
-@settings(deadline=None)
 @given(devices)
 def test_every_device_is_read_as_it_is(device: Device) -> None:
     assert decode(dump(device)) == device
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(device=devices, random=st.randoms(use_true_random=False))
 def test_the_order_of_a_peers_attributes_does_not_matter(device: Device, random: object) -> None:
     def shuffled(attributes: list[bytes]) -> list[bytes]:
@@ -110,7 +109,6 @@ def test_peers_cut_by_the_end_of_a_message_are_joined_by_key() -> None:
     assert whole == replace(SAMPLE, peers=(replace(first, allowed_ips=first.allowed_ips + rest), second))
 
 
-@settings(deadline=None)
 @given(st.lists(networks, min_size=1, max_size=30), st.data())
 def test_a_peer_may_be_cut_into_any_number_of_pieces(all_networks: list[IPv4Network], data: st.DataObject) -> None:
     peer = replace(SAMPLE.peers[0], allowed_ips=())
@@ -145,7 +143,7 @@ def test_no_private_or_preshared_key_is_kept_anywhere() -> None:
         assert len(seen) > 100
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(device=devices, random=st.randoms(use_true_random=False))
 def test_paths_are_what_the_device_says(device: Device, random: object) -> None:
     def shuffled(attributes: list[bytes]) -> list[bytes]:
@@ -172,7 +170,6 @@ def test_what_a_program_left_beside_an_address_does_not_count() -> None:
         assert decode(dirty) == decode(clean)
 
 
-@settings(deadline=None)
 @given(st.lists(devices, min_size=2, max_size=4))
 def test_what_is_known_of_other_dumps_changes_nothing(dumped: list[Device]) -> None:
     known: dict[bytes, tuple[bytes, Peer]] = {}
@@ -266,7 +263,6 @@ def test_endpoints_are_written_as_the_kernel_holds_them(text: str, expected: str
         assert written == sockaddr(endpoint, 77 if "%" in text else 0)
 
 
-@settings(deadline=None)
 @given(endpoints)
 def test_endpoints_come_back_as_they_were_written(endpoint: Endpoint) -> None:
     assert messages.decode_endpoint(messages.encode_endpoint(endpoint)) == endpoint
@@ -306,7 +302,6 @@ def test_a_peer_without_a_key_is_an_error() -> None:
         decode(GENERIC + nested(8, nested(0, attribute(5, b"\0\0"))))
 
 
-@settings(deadline=None)
 @given(device=devices, data=st.data())
 def test_a_cut_message_is_an_error_or_a_smaller_device(device: Device, data: st.DataObject) -> None:
     whole = dump(device)
@@ -318,7 +313,6 @@ def test_a_cut_message_is_an_error_or_a_smaller_device(device: Device, data: st.
     assert len(read.peers) <= len(device.peers)
 
 
-@settings(deadline=None)
 @given(device=devices, data=st.data())
 def test_whatever_the_octets_only_a_device_error_is_raised(device: Device, data: st.DataObject) -> None:
     message = bytearray(dump(device))
@@ -331,7 +325,6 @@ def test_whatever_the_octets_only_a_device_error_is_raised(device: Device, data:
             pass
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_noise_is_split_into_whole_messages_or_refused(noise: bytes) -> None:
     try:
@@ -341,7 +334,6 @@ def test_noise_is_split_into_whole_messages_or_refused(noise: bytes) -> None:
         pass
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_noise_is_a_device_error(noise: bytes) -> None:
     for decoder in (
@@ -379,7 +371,6 @@ def interval(seconds: int) -> bytes:
     return struct.pack("=H", seconds)
 
 
-@settings(deadline=None)
 @given(keys, endpoints, st.integers(1, 0xFFFF))
 def test_a_poke_sets_the_endpoint_and_moves_the_keepalive_to_nothing_and_back(
     key: PublicKey, endpoint: Endpoint, keepalive: int
@@ -390,7 +381,6 @@ def test_a_poke_sets_the_endpoint_and_moves_the_keepalive_to_nothing_and_back(
     ]
 
 
-@settings(deadline=None)
 @given(keys, endpoints)
 def test_quietly_only_the_endpoint_is_set(key: PublicKey, endpoint: Endpoint) -> None:
     octets = messages.encode_quiet(key.raw, sockaddr(endpoint))
@@ -405,7 +395,7 @@ def test_a_poke_without_keepalive_ends_without_keepalive() -> None:
     ]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.tuples(keys, st.none() | endpoints, st.sampled_from([0, 25])), max_size=900))
 def test_messages_are_few_whole_and_below_the_limit(
     wishes: list[tuple[PublicKey, Endpoint | None, int]],

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import os
-import stat
 from pathlib import Path
 
+from wgsd_nm.agent import regularfile
 from wgsd_nm.core.config import Config, parse
-from wgsd_nm.core.errors import ConfigError
+from wgsd_nm.core.errors import ConfigError, InvalidValue
 
 SYSTEM_FILE = Path("/etc/wgsd-nm/config.toml")
 MAX_SIZE = 1 << 20
@@ -25,9 +25,11 @@ def load() -> Config:
     """The user's file, else the system's; without any, nothing is configured. Raises ConfigError."""
     for path in (user_file(), SYSTEM_FILE):
         try:
-            octets = _read(path)
+            octets = regularfile.read(path, MAX_SIZE + 1)
         except FileNotFoundError:
             continue
+        except InvalidValue as error:
+            raise ConfigError(f"{path}: cannot be read: a regular file is expected") from error
         except OSError as error:
             raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
         if len(octets) > MAX_SIZE:
@@ -38,11 +40,3 @@ def load() -> Config:
             raise ConfigError(f"{path}: not UTF-8 at octet {error.start}") from error
         return parse(text, str(path))
     return Config()
-
-
-def _read(path: Path) -> bytes:
-    """At most one octet more than MAX_SIZE. Raises OSError; ConfigError for what is no file: a FIFO would hold us."""
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise ConfigError(f"{path}: cannot be read: a regular file is expected")
-        return file.read(MAX_SIZE + 1)

@@ -54,20 +54,8 @@ class Logind:
             self._subscribe(self._prepare_for_sleep, "PrepareForSleep"),
             self._subscribe(self._sessions_changed, "SessionNew"),
             self._subscribe(self._sessions_changed, "SessionRemoved"),
-            self._bus.subscribe(
-                self._session_changed,
-                sender=names.LOGIN1,
-                interface=names.PROPERTIES,
-                member="PropertiesChanged",
-                arg0=_SESSION,
-            ),
-            self._bus.subscribe(
-                self._user_changed,
-                sender=names.LOGIN1,
-                interface=names.PROPERTIES,
-                member="PropertiesChanged",
-                arg0=_USER,
-            ),
+            self._subscribe_properties(self._session_changed, _SESSION),
+            self._subscribe_properties(self._user_changed, _USER),
         )
         await self._bus.watch_owner(names.LOGIN1, self._owned)
 
@@ -80,6 +68,11 @@ class Logind:
     async def _subscribe(self, handler: Callable[[str, list[Any]], None], member: str) -> None:
         await self._bus.subscribe(
             handler, sender=names.LOGIN1, interface=names.LOGIN1_MANAGER, member=member, path=names.LOGIN1_PATH
+        )
+
+    async def _subscribe_properties(self, handler: Callable[[str, list[Any]], None], interface: str) -> None:
+        await self._bus.subscribe(
+            handler, sender=names.LOGIN1, interface=names.PROPERTIES, member="PropertiesChanged", arg0=interface
         )
 
     def _prepare_for_sleep(self, _path: str, body: list[Any]) -> None:

@@ -6,10 +6,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import stat
 from pathlib import Path
 from typing import Final
 
+from wgsd_nm.agent import regularfile
 from wgsd_nm.core.errors import InvalidValue
 from wgsd_nm.core.memory import Memory
 
@@ -86,12 +86,7 @@ _saver: Final = _Saver()
 
 def _read(file: Path) -> str:
     """Raises OSError; InvalidValue and UnicodeDecodeError where the file is not one of ours."""
-    with os.fdopen(
-        os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb"
-    ) as opened:  # a FIFO must not hold us
-        if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
-            raise InvalidValue("expected a regular file")
-        octets = opened.read(MAX_SIZE + 1)
+    octets = regularfile.read(file, MAX_SIZE + 1)
     if len(octets) > MAX_SIZE:
         raise InvalidValue(f"expected at most {MAX_SIZE} octets")
     return octets.decode()

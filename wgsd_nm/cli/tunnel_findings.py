@@ -12,11 +12,10 @@ from wgsd_nm.cli.finding import Finding, cannot_tell, capital, ok, problem, sent
 from wgsd_nm.cli.profiles import registry_peers
 from wgsd_nm.cli.status import ago
 from wgsd_nm.cli.view import PeerView, TunnelView
+from wgsd_nm.core.ground import WHOLE
 from wgsd_nm.core.model import ProfilePeer
 
 REGISTRY_SILENT = "registry-silent"
-EVERYTHING = 1
-"""Prefixes up to this length stand for "everything"."""
 UNDER_WAY = ("probing", "unknown")
 
 
@@ -105,9 +104,7 @@ def _filter(
     tunnels = {each.interface for each in manager.tunnels} if manager else set()
     strict = sorted(facts.strict_filters - tunnels)
     carries_everything = connection is not None and any(
-        prefix.version == 4 and prefix.prefixlen <= EVERYTHING
-        for peer in connection.peers
-        for prefix in peer.allowed_ips
+        prefix.version == 4 and prefix.prefixlen <= WHOLE for peer in connection.peers for prefix in peer.allowed_ips
     )
     suffers = tunnel.last_error or any(peer.state != "connected" for peer in leading)
     if strict and carries_everything and suffers:

@@ -116,7 +116,7 @@ def usual_answer(answer: bytes, name: bytes, key: PublicKey) -> Advertisement | 
             elif rdtype == _AAAA and length == 16:
                 addresses.setdefault(_AAAA, []).append(IPv6Address(data))
             elif rdtype == _TXT:
-                txt.append(_strings(data))
+                txt.append(character_strings(data))
             else:
                 return None
         if stop != len(answer) or not addresses:
@@ -126,7 +126,7 @@ def usual_answer(answer: bytes, name: bytes, key: PublicKey) -> Advertisement | 
     return advertised(key, ((address, port) for family in addresses.values() for address in family), txt, ttl)
 
 
-def _strings(data: bytes) -> list[bytes]:
+def character_strings(data: bytes) -> list[bytes]:
     """The character-strings of a TXT record (RFC 1035 section 3.3.14). Raises ValueError."""
     strings, at = [], 0
     while at < len(data):

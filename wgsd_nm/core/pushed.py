@@ -8,6 +8,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
 from wgsd_nm.core import dnsname, dnssd
+from wgsd_nm.core.dnsbytes import character_strings
 from wgsd_nm.core.errors import BadAnswer, InvalidValue, LookupFailed, NoEndpoint, NoSuchPeer
 from wgsd_nm.core.model import Advertisement, IPAddress, PublicKey
 from wgsd_nm.core.push import ANY, IN, Add, Change, Remove, RemoveAll
@@ -69,7 +70,7 @@ class PushedRecords:
                 if rdtype in (_A, _AAAA):
                     families.setdefault(rdtype, []).append(_address(rdtype, data))
             addresses = [address for family in families.values() for address in family]
-            texts = [_strings(data) for rdtype, data in self._ttls if rdtype == _TXT]
+            texts = [character_strings(data) for rdtype, data in self._ttls if rdtype == _TXT]
             if not addresses or any(target != name for _, _, target, _ in services):
                 return None
             candidates = [(address, port) for _, _, _, port in services for address in addresses]
@@ -90,17 +91,6 @@ def _service(data: bytes) -> tuple[int, int, bytes, int]:
 
 def _address(rdtype: int, data: bytes) -> IPAddress:
     return IPv4Address(data) if rdtype == _A else IPv6Address(data)
-
-
-def _strings(data: bytes) -> list[bytes]:
-    """The character-strings of a TXT record (RFC 1035 section 3.3.14). Raises ValueError."""
-    strings, at = [], 0
-    while at < len(data):
-        start, at = at + 1, at + 1 + data[at]
-        strings.append(data[start:at])
-    if at != len(data) or not strings:
-        raise ValueError
-    return strings
 
 
 def _canonical(rdtype: int, rdata: bytes) -> bytes:

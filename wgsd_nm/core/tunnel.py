@@ -7,11 +7,12 @@ the kernel must reach; read again to see what came of it. Events during a pass a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import inf
 from operator import attrgetter
+from typing import Any, Final
 
 from wgsd_nm.core import following, schedule
 from wgsd_nm.core.discovery import discover
@@ -46,6 +47,15 @@ from wgsd_nm.core.model import (
 from wgsd_nm.core.reason import Reason
 from wgsd_nm.core.reconcile import decide, patience
 from wgsd_nm.core.watch import PeerWatch, Trial, TunnelWatch
+
+_FROM_SCRATCH: Final[Mapping[str, Any]] = {
+    "trial": None,
+    "tried": (),
+    "rounds": 0,
+    "trying_since": None,
+    "next_lookup": None,
+}
+"""A peer's fields when what was tried, and for how long, does not count any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +108,7 @@ class TunnelTurn:
                     evidence=peer.evidence.against(self._now),
                     recalled=self._recall(key),
                     poke_due=True,
-                    rounds=0,
-                    trying_since=None,
-                    next_lookup=None,
-                    trial=None,
-                    tried=(),
+                    **_FROM_SCRATCH,
                     usurped_at=None,
                     overruled_at=-inf,
                     stood_down=False,
@@ -119,10 +125,7 @@ class TunnelTurn:
 
     def resume(self) -> None:
         """Work makes sense again: the time in between does not count, neither for a trial nor for a back-off."""
-        peers = {
-            key: peer._replace(trial=None, tried=(), rounds=0, trying_since=None, next_lookup=None)
-            for key, peer in self.watch.peers.items()
-        }
+        peers = {key: peer._replace(**_FROM_SCRATCH) for key, peer in self.watch.peers.items()}
         self._update(peers=peers)
         self.begin_anew()
 
@@ -503,14 +506,20 @@ class TunnelTurn:
             acts = decision.endpoint is not None or decision.poke
             if acts:
                 changes.append(EndpointChange(key, peer.endpoint, decision.endpoint))
-                peer = peer._replace(ordered=decision.endpoint, stirred_at=self._now)
                 if decision.endpoint is not None and decision.reason is not None:
                     is_host = key in tunnel.discovery.registry_peers
                     reasons[key] = Reason.RESOLVED if is_host else decision.reason
             then = (decision.trial, decision.tried, decision.stood_down)
             if acts or peer.poke_due or (peer.trial, peer.tried, peer.stood_down) != then:
                 trial, tried, stood_down = then
-                peers[key] = peer._replace(trial=trial, tried=tried, stood_down=stood_down, poke_due=False)
+                peers[key] = peer._replace(
+                    ordered=decision.endpoint if acts else peer.ordered,
+                    stirred_at=self._now if acts else peer.stirred_at,
+                    trial=trial,
+                    tried=tried,
+                    stood_down=stood_down,
+                    poke_due=False,
+                )
         self._update(peers=peers, next_check=min(tunnel.next_check, self._next_verdict(peers.values())))
         if not changes and not only_pokes:
             self._update(write_error=None)
@@ -536,10 +545,11 @@ class TunnelTurn:
             surprised = surprised or result not in (ChangeResult.CHANGED, ChangeResult.POKED)
             if peer is None or peer.kernel is None:
                 continue
-            peer = peer._replace(ordered=None, poke_due=peer.poke_due or result is ChangeResult.STALE)
             if result is ChangeResult.CHANGED and change.wanted is not None:
                 reason = event.reasons.get(change.public_key, Reason.FOUND)
                 peer = following.overtaken(self._set(peer, change, reason), reason)
+            else:
+                peer = peer._replace(ordered=None, poke_due=peer.poke_due or result is ChangeResult.STALE)
             peers[change.public_key] = peer
         self._update(peers=peers, writing=False, write_error=None, write_failures=0)
         if surprised:

@@ -71,7 +71,7 @@ def journal() -> str:
 
 def ask(name: object = ZONE, rdtype: str = "SOA", *, server: str = ADDRESS, tcp: bool = False) -> dns.message.Message:
     exchange = dns.query.tcp if tcp else dns.query.udp
-    return exchange(dns.message.make_query(str(name), rdtype), server, timeout=20)
+    return exchange(dns.message.make_query(str(name), rdtype), server, timeout=60)
 
 
 def port(zone: str = ZONE, *, tcp: bool = False) -> int:
@@ -81,7 +81,7 @@ def port(zone: str = ZONE, *, tcp: bool = False) -> int:
 
 def wait_answered() -> None:
     """A reader's start takes longer here than a query waits for it."""
-    wait_for(lambda: port() == 7, 60, "the registry to answer", 0.2)
+    wait_for(lambda: port() == 7, 120, "the registry to answer", 0.2)
 
 
 def make_device(name: str, port: int) -> None:
