@@ -254,20 +254,18 @@ class Ways:
 
 @contextmanager
 def watching(tunnel: FullTunnel) -> Iterator[list[Ways]]:
-    """Count while the context lasts; the list has the result afterwards."""
+    """Count while the context lasts; the list has the result afterwards.
+
+    Counting begins farthest from the agent and ends there: what is seen to leave alice is seen wherever it comes by.
+    """
     world, ways = tunnel.world, list[Ways]()
-    with ExitStack() as counting:
-        counters = [
-            counting.enter_context(Counter(*where))
-            for where in (
-                (tunnel.alice, "inside", "postrouting", f"oifname wg0 {OURS} {QUESTION}"),
-                (tunnel.alice, "beside", "postrouting", f"oifname eth0 {OURS} {QUESTION}"),
-                (world.nat_a, "beside", "forward", f"iifname lan0 oifname pub0 {QUESTION}"),
-                (tunnel.dave, "exit", "prerouting", f"iifname wg0 {QUESTION}"),
-            )
-        ]
+    inside = Counter(tunnel.alice, "inside", "postrouting", f"oifname wg0 {OURS} {QUESTION}")
+    beside = Counter(tunnel.alice, "beside", "postrouting", f"oifname eth0 {OURS} {QUESTION}")
+    at_router = Counter(world.nat_a, "beside", "forward", f"iifname lan0 oifname pub0 {QUESTION}")
+    at_exit = Counter(tunnel.dave, "exit", "prerouting", f"iifname wg0 {QUESTION}")
+    with at_exit, at_router, beside, inside:
         yield ways
-        ways.append(Ways(*(counter.packets() for counter in counters)))
+        ways.append(Ways(inside.packets(), beside.packets(), at_router.packets(), at_exit.packets()))
 
 
 def ask_and_watch(full: FullTunnel, registry: str) -> Ways:
