@@ -125,6 +125,8 @@ def move(world: World, story: Story, alice: Laptop, bob: Laptop) -> None:
     talking = [Pinging(alice, BOB), Pinging(bob, ALICE)]
     started = time.time()
     story.step("both hear each other", lambda: all(p.first_answer_after(started) for p in talking), 20)
+    for laptop in (alice, bob):
+        story.step(f"the registry tells {laptop.name}'s agent of every change", partial(follows, laptop), 20)
     watch_routes(alice)
     before = endpoint(world, bob, "alice")
     alice.unplug()
@@ -143,13 +145,12 @@ def move(world: World, story: Story, alice: Laptop, bob: Laptop) -> None:
     story.chapter("How long each step took, from the moment that her new address could be used:")
     asked = logged(alice, "do LookUp", usable - KERNEL_FIRST)
     network = logged(alice, "heard NetworkSeen", usable - KERNEL_FIRST, before=asked)
-    suspected = logged(bob, "do LookUp", usable)
+    pushed = logged(bob, "heard RecordsPushed", usable)
     for text, when in (
         ("alice's agent has seen the change", network),
         ("alice's lookups are answered", logged(alice, "heard LookupsAnswered", asked or usable)),
-        ("bob's agent suspects, and asks", suspected),
-        ("bob's lookup is answered", logged(bob, "heard LookupsAnswered", suspected or usable)),
-        ("bob's kernel has the new endpoint", logged(bob, "heard EndpointsSet", suspected or usable)),
+        ("the registry's push reaches bob's agent", pushed),
+        ("bob's kernel has the new endpoint", logged(bob, "heard EndpointsSet", pushed or usable)),
         ("alice hears bob again", answer),
     ):
         story.check(text, when is not None, "no trace of this in the agents' logs")
@@ -157,6 +158,11 @@ def move(world: World, story: Story, alice: Laptop, bob: Laptop) -> None:
         story.saw(text, when)
     for each in talking:
         each.stop()
+
+
+def follows(laptop: Laptop) -> bool:
+    (tunnel,) = agent_property(laptop, "Tunnels")
+    return tunnel["Updates"] == "push"
 
 
 def seen_at(world: World, address: str) -> str:
