@@ -162,7 +162,7 @@ def move(world: World, story: Story, alice: Laptop, bob: Laptop) -> None:
 
 def follows(laptop: Laptop) -> bool:
     (tunnel,) = agent_property(laptop, "Tunnels")
-    return tunnel["Updates"] == "push"
+    return str(tunnel["Updates"]) == "push"
 
 
 def seen_at(world: World, address: str) -> str:
