@@ -4,9 +4,9 @@
     python3 -m bench.roam_guest SCENARIO [--runs N]
 
 bench/roam.py says what the figures are. CoreDNS with wgsd is the registry for all: for the agents, for wgsd-client in a
-loop, and for wgsd-client by a timer. Both machines ping each other all the time, twenty times a second. Alice goes to
-and fro between two routers. Each time the other one has another public address, so that neither an endpoint that once
-was hers nor a hole in bob's NAT serves again.
+loop, and for wgsd-client by a timer; but for agents that are pushed to it is ours. Both machines ping each other all
+the time, twenty times a second. Alice goes to and fro between two routers. Each time the other one has another public
+address, so that neither an endpoint that once was hers nor a hole in bob's NAT serves again.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -26,7 +27,17 @@ from bench.campus import Campus
 from bench.figure import report, show
 from bench.timed_client import TimedClient
 from lab.world import Host, Laptop, Nat, Registry, World, wait_for
-from lab.world.agent import AGENT, AGENT_PATH, ZONE, configuration, routes_made_at, start_agent, watch_routes
+from lab.world.agent import (
+    AGENT,
+    AGENT_PATH,
+    ZONE,
+    configuration,
+    follows,
+    routes_made_at,
+    start_agent,
+    start_registry,
+    watch_routes,
+)
 from lab.world.laptop import USER
 from lab.world.pinging import Pinging
 from lab.world.report import collect
@@ -53,19 +64,30 @@ COREFILE = f".:53 {{\nbind {Registry.address}\nerrors\nwgsd {ZONE}. wg0\n}}\n"
 
 
 @dataclass(frozen=True, slots=True)
+class Goal:
+    """What a series is called, and the goals of its median and its worst in seconds."""
+
+    figure: str
+    median: float
+    worst: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Scenario:
-    """Where bob is, whether the session is lost while alice is away, and the goals in seconds."""
+    """Where bob is, whether the session is lost while alice is away, and the goals of agents that ask or are told."""
 
     public: bool
     wiped: bool
-    goal: float
-    worst_goal: float | None = None
+    polling: Goal
+    push: Goal | None = None
 
 
 SCENARIOS = {
-    "public.live": Scenario(public=True, wiped=False, goal=1.5),
-    "nat.live": Scenario(public=False, wiped=False, goal=15, worst_goal=25),
-    "nat.dead": Scenario(public=False, wiped=True, goal=7),
+    "public.live": Scenario(public=True, wiped=False, polling=Goal("roam.public.live", 1.5)),
+    "nat.live": Scenario(
+        public=False, wiped=False, polling=Goal("roam.nat.live", 15, 25), push=Goal("roam.push.live", 1, 3)
+    ),
+    "nat.dead": Scenario(public=False, wiped=True, polling=Goal("roam.nat.dead", 7), push=Goal("roam.push.dead", 7)),
 }
 
 
@@ -146,31 +168,63 @@ class Roaming:
 
 
 class Bench:
-    """A scenario, run with agents, and with wgsd-client in two ways."""
+    """A scenario, run with agents that are pushed to, with agents that ask, and with wgsd-client in two ways."""
 
     def __init__(self, name: str, world: World, alice: Laptop, bob: Laptop) -> None:
-        self._name, self._scenario = f"roam.{name}", SCENARIOS[name]
+        self._name, self._scenario = name, SCENARIOS[name]
         self._world, self._laptops = world, (alice, bob)
         self._roaming = Roaming(world, alice, bob)
         self._random = random.Random(SEED)
 
     def measure(self, runs: int) -> bool:
         """Report all figures; whether the goals are met."""
-        with self._agents():
-            self._roaming.connect(nullcontext())
-            begun = [after(seconds) for seconds in spread(CHECK_PERIOD, runs, self._random)]
-            ours = self._series("agents", begun, told=self._scenario.wiped)
-        loop = self._clients(LOOP_PERIOD, runs)
-        timer = self._clients(TIMER_PERIOD, min(runs, TIMER_RUNS))
-        return figures(self._name, self._scenario, ours, {"loop": loop, "timer": timer})
+        polling, push = self._scenario.polling, self._scenario.push
+        ways: dict[str, list[float]] = {}
+        if push is not None:
+            with self._registry(), self._agents():
+                self._await_push()
+                ways["push"] = self._agents_series("agents, pushed to", runs, told=False)
+        with self._wgsd():
+            with self._agents():
+                ways["polling"] = self._agents_series("agents", runs, told=self._scenario.wiped)
+            ways["wgsd.loop"] = self._clients(LOOP_PERIOD, runs)
+            ways["wgsd.timer"] = self._clients(TIMER_PERIOD, min(runs, TIMER_RUNS))
+        met = figures(polling, ways["polling"])
+        if push is not None:
+            met &= figures(push, ways["push"])
+        comparisons(self._scenario, ways)
+        return met
+
+    @contextmanager
+    def _registry(self) -> Iterator[None]:
+        """Our registry, which pushes."""
+        start_registry(self._world)
+        yield
+        self._world.registry.stop("registry")
+
+    @contextmanager
+    def _wgsd(self) -> Iterator[None]:
+        start_wgsd(self._world)
+        yield
+        self._world.registry.stop("coredns")
 
     @contextmanager
     def _agents(self) -> Iterator[None]:
         for laptop in self._laptops:
             start_agent(laptop, configuration(self._world, laptop))
+        self._roaming.connect(nullcontext())
         yield
         for laptop in self._laptops:
             laptop.stop("agent")
+
+    def _await_push(self) -> None:
+        """Both agents have their session before the first run, and have to keep it by themselves from then on."""
+        for laptop in self._laptops:
+            wait_for(partial(follows, laptop), 60, f"{laptop.name}'s agent to be told by the registry")
+
+    def _agents_series(self, title: str, runs: int, *, told: bool) -> list[float]:
+        begun = [after(seconds) for seconds in spread(CHECK_PERIOD, runs, self._random)]
+        return self._series(title, begun, told=told)
 
     def _clients(self, period: float, runs: int) -> list[float]:
         """With wgsd-client as root on both, each anywhere in its period when alice leaves."""
@@ -195,7 +249,7 @@ class Bench:
             move = self._roaming.run(wiped=self._scenario.wiped, told=told, working=each)
             times.append(move.silent)
             said = f"{move.silent:.2f} s, after {move.away:.1f} s without a network"
-            print(f"# {self._name}, {title}, {number} of {len(working)}: {said}", flush=True)
+            print(f"# roam.{self._name}, {title}, {number} of {len(working)}: {said}", flush=True)
         return times
 
 
@@ -213,18 +267,26 @@ def spread(period: float, count: int, chance: random.Random) -> list[float]:
     return moments
 
 
-def figures(name: str, scenario: Scenario, ours: Sequence[float], theirs: Mapping[str, Sequence[float]]) -> bool:
-    """Report median and worst of ours, the same of theirs, and the quotients; whether our goals are met."""
-    met = report(name, median(ours), "s", scenario.goal)
-    if scenario.worst_goal is None:
-        show(f"{name}.worst", max(ours), "s")
-    else:
-        met &= report(f"{name}.worst", max(ours), "s", scenario.worst_goal)
-    for way, times in theirs.items():
-        show(f"{name}.wgsd.{way}", median(times), "s")
-        show(f"{name}.wgsd.{way}.worst", max(times), "s")
-        show(f"{name}.vs_wgsd.{way}", median(ours) / median(times), "ratio")
-    return met
+def figures(goal: Goal, times: Sequence[float]) -> bool:
+    """Report median and worst; whether the goals are met."""
+    met = report(goal.figure, median(times), "s", goal.median)
+    if goal.worst is None:
+        show(f"{goal.figure}.worst", max(times), "s")
+        return met
+    return report(f"{goal.figure}.worst", max(times), "s", goal.worst) and met
+
+
+def comparisons(scenario: Scenario, ways: Mapping[str, Sequence[float]]) -> None:
+    """Report median and worst of wgsd-client, and the quotients of ours and theirs, and of told and asking agents."""
+    asking = scenario.polling.figure
+    clients = {way: times for way, times in ways.items() if way.startswith("wgsd.")}
+    for way, times in clients.items():
+        show(f"{asking}.{way}", median(times), "s")
+        show(f"{asking}.{way}.worst", max(times), "s")
+        show(f"{asking}.vs_{way}", median(ways["polling"]) / median(times), "ratio")
+    if scenario.push is not None:
+        for way in ("polling", *clients):
+            show(f"{scenario.push.figure}.vs_{way}", median(ways["push"]) / median(ways[way]), "ratio")
 
 
 def usable_at(laptop: Laptop, lan: str, left: float) -> float | None:
@@ -241,8 +303,7 @@ def fresh_pings(host: Host, address: str) -> Iterator[Pinging]:
 
 
 def start_wgsd(world: World) -> None:
-    """CoreDNS with wgsd on the registry's address inside the tunnel; and both programs off the slow share."""
-    shutil.copytree(PROGRAMS, HERE)
+    """CoreDNS with wgsd on the registry's address inside the tunnel."""
     corefile = HERE / "Corefile"
     corefile.write_text(COREFILE)
     world.registry.spawn([str(HERE / "coredns"), "-conf", str(corefile)], name="coredns")
@@ -278,7 +339,7 @@ def main() -> int:
     print(f"# wgsd is {(PROGRAMS / 'origin').read_text().strip()}", flush=True)
     with World() as world, Campus(world) as campus:
         try:
-            start_wgsd(world)
+            shutil.copytree(PROGRAMS, HERE)
             home = campus if SCENARIOS[options.scenario].public else world.nat_b
             bench = Bench(options.scenario, world, *boot(world, home))
             return 0 if bench.measure(options.runs) else 1

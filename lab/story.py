@@ -23,6 +23,7 @@ from lab.world.agent import (
     agent_property,
     configuration,
     endpoint,
+    follows,
     logged,
     route_made_at,
     routes,
@@ -158,11 +159,6 @@ def move(world: World, story: Story, alice: Laptop, bob: Laptop) -> None:
         story.saw(text, when)
     for each in talking:
         each.stop()
-
-
-def follows(laptop: Laptop) -> bool:
-    (tunnel,) = agent_property(laptop, "Tunnels")
-    return str(tunnel["Updates"]) == "push"
 
 
 def seen_at(world: World, address: str) -> str:

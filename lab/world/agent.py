@@ -49,6 +49,12 @@ def agent_property(laptop: Laptop, name: str) -> Any:
     return _plain(json.loads(said))
 
 
+def follows(laptop: Laptop) -> bool:
+    """Whether every registry tells the agent of each change."""
+    (tunnel,) = agent_property(laptop, "Tunnels")
+    return str(tunnel["Updates"]) == "push"
+
+
 def agent_peer(world: World, laptop: Laptop, other: str) -> dict[str, Any]:
     """What Agent1 says of another machine; empty while it says nothing."""
     key = world.keys[other].public

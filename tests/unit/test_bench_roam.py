@@ -12,12 +12,17 @@ from typing import cast
 import pytest
 
 from bench import roam, roam_guest
-from bench.roam_guest import SCENARIOS, figures, spread
+from bench.roam_guest import SCENARIOS, comparisons, figures, spread
 from lab.world import Laptop
 from lab.world.agent import routes_made_at
 
 NAT_LIVE, NAT_DEAD = SCENARIOS["nat.live"], SCENARIOS["nat.dead"]
-THEIRS = {"loop": [10.0, 20.0, 60.0], "timer": [100.0]}
+WAYS = {
+    "push": [1.0, 1.0, 9.0],
+    "polling": [5.0, 6.0, 24.0],
+    "wgsd.loop": [10.0, 20.0, 60.0],
+    "wgsd.timer": [100.0],
+}
 MONITORED = """\
 [2026-11-22T10:00:00.500000] default via 192.168.1.1 dev eth0 proto dhcp src 192.168.1.10 metric 100
 [2026-11-22T10:00:03.000000] Deleted default via 192.168.1.1 dev eth0 proto dhcp src 192.168.1.10 metric 100
@@ -29,32 +34,47 @@ TEN = 1795341600.0
 
 
 def test_the_goals_are_those_that_were_set() -> None:
-    goals = {name: (scenario.goal, scenario.worst_goal) for name, scenario in SCENARIOS.items()}
-    assert goals == {"public.live": (1.5, None), "nat.live": (15, 25), "nat.dead": (7, None)}
+    goals = [goal for scenario in SCENARIOS.values() for goal in (scenario.polling, scenario.push) if goal is not None]
+    assert {goal.figure: (goal.median, goal.worst) for goal in goals} == {
+        "roam.public.live": (1.5, None),
+        "roam.nat.live": (15, 25),
+        "roam.push.live": (1, 3),
+        "roam.nat.dead": (7, None),
+        "roam.push.dead": (7, None),
+    }
 
 
-def test_figures_are_medians_worsts_and_quotients(capsys: pytest.CaptureFixture[str]) -> None:
-    assert figures("roam.nat.live", NAT_LIVE, [5.0, 6.0, 24.0], THEIRS)
+def test_figures_are_medians_and_worsts(capsys: pytest.CaptureFixture[str]) -> None:
+    assert figures(NAT_LIVE.polling, WAYS["polling"])
     assert capsys.readouterr().out.splitlines() == [
         "roam.nat.live  6 s  goal 15  met",
         "roam.nat.live.worst  24 s  goal 25  met",
+    ]
+
+
+def test_the_others_stand_beside_them(capsys: pytest.CaptureFixture[str]) -> None:
+    comparisons(NAT_LIVE, WAYS)
+    assert capsys.readouterr().out.splitlines() == [
         "roam.nat.live.wgsd.loop  20 s",
         "roam.nat.live.wgsd.loop.worst  60 s",
         "roam.nat.live.vs_wgsd.loop  0.3 ratio",
         "roam.nat.live.wgsd.timer  100 s",
         "roam.nat.live.wgsd.timer.worst  100 s",
         "roam.nat.live.vs_wgsd.timer  0.06 ratio",
+        "roam.push.live.vs_polling  0.167 ratio",
+        "roam.push.live.vs_wgsd.loop  0.05 ratio",
+        "roam.push.live.vs_wgsd.timer  0.01 ratio",
     ]
 
 
 @pytest.mark.parametrize("times", [[16.0, 16.0, 1.0], [1.0, 1.0, 26.0]])
 def test_median_and_worst_can_be_missed(times: Sequence[float], capsys: pytest.CaptureFixture[str]) -> None:
-    assert not figures("roam.nat.live", NAT_LIVE, times, {})
+    assert not figures(NAT_LIVE.polling, times)
     assert capsys.readouterr().out.count("missed") == 1
 
 
 def test_a_worst_without_a_goal_is_shown_only(capsys: pytest.CaptureFixture[str]) -> None:
-    assert figures("roam.nat.dead", NAT_DEAD, [1.0, 1.0, 99.0], {})
+    assert figures(NAT_DEAD.polling, [1.0, 1.0, 99.0])
     assert "roam.nat.dead.worst  99 s\n" in capsys.readouterr().out
 
 
