@@ -163,3 +163,10 @@ class Nat(Host):
     def forget(self) -> None:
         """Lose all connections, as a router does that is switched off and on."""
         self.run(["conntrack", "--flush"])
+
+    def forget_all_but(self, addresses: abc.Iterable[str]) -> None:
+        """Lose the connections of those who have left, whose outside ports nobody else can have until they expire."""
+        flows = self.run(["conntrack", "--dump", "--family", "ipv4"]).stdout.splitlines()
+        sources = {flow.partition("src=")[2].partition(" ")[0] for flow in flows}
+        for source in sources - set(addresses):
+            self.run(["conntrack", "--delete", "--orig-src", source], check=False)

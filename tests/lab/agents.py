@@ -181,7 +181,7 @@ def reconfigure(meeting: Meeting, laptop: Laptop, configured: str) -> None:
 
 
 def restore(meeting: Meeting) -> None:
-    """Undo what the scenario has noted, start what has ended, and carry everybody home."""
+    """Undo what the scenario has noted, start what has ended, carry everybody home, and leave no trace elsewhere."""
     meeting.afterwards.close()
     if not is_running(meeting.world, REGISTRY):
         serve(meeting.world)
@@ -194,6 +194,8 @@ def restore(meeting: Meeting) -> None:
         laptop.wait_connected()
         if not is_running(laptop, AGENT):
             restart_agent(meeting, laptop)
+    for nat in meeting.world.nats:
+        nat.forget_all_but(lan_address(laptop) for laptop in meeting.laptops if laptop.nat is nat)
 
 
 def forget(meeting: Meeting) -> None:
