@@ -22,12 +22,12 @@ from wgsd_nm.core.dnssd import instance_wire, parse_zone, wire
 from wgsd_nm.core.dso import Keepalive, Message, RetryDelay
 from wgsd_nm.core.model import Peer
 from wgsd_nm.core.push import ANY, IN, Add, Change, RemoveAll, Subscribe, Unsubscribe, parse_push
+from wgsd_nm.registry import access, streams
 from wgsd_nm.registry import connection as connection_module
 from wgsd_nm.registry import push as push_module
 from wgsd_nm.registry import sessions as module
-from wgsd_nm.registry import streams
 from wgsd_nm.registry.access import STRANGER_BURST, Access, Grant
-from wgsd_nm.registry.push import Session, retry_delay
+from wgsd_nm.registry.push import RESTART, Session, retry_delay
 from wgsd_nm.registry.responder import Responder
 from wgsd_nm.registry.sessions import CROWDED, MAX_OF_CLIENT, USER_TIMEOUT, refusal
 from wgsd_nm.registry.signing import Keyring
@@ -242,6 +242,32 @@ class TestWhoMayAsk:
             own_name = instance_wire(key("alice"), wire(parse_zone("own.example.com")))
             assert (await client.subscribe(own_name, 2)).rcode == NOERROR
             assert running.reads == 1
+
+        serve(story)
+
+    def test_a_session_whose_device_was_made_anew_is_told_to_come_back(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Its connection came in by an interface that is no more."""
+        former, present = 7, 8
+        came_by = former
+        monkeypatch.setattr(access, "NAME_AGE", 0.0)
+        monkeypatch.setattr(streams, "arrival", lambda _: came_by)
+
+        async def story(running: Running) -> None:
+            nonlocal came_by
+            running.interfaces[former] = "wg0"
+            client = await Client.of(running)
+            await client.subscribe(name_of("alice"))
+            await client.changes()
+            del running.interfaces[former]
+            running.interfaces[present], came_by = "wg0", present
+            assert await client.begin() == dso.unidirectional(RetryDelay(RESTART).tlv(), rcode=dso.REFUSED)
+            client.send(dso.request(2, Keepalive(0, 0).tlv()))
+            again = await Client.of(running)
+            assert (await again.subscribe(name_of("alice"))).rcode == NOERROR
+            assert running.server.sessions.subscribed == 1
+            client.writer.write_eof()
+            assert await client.reader.read() == b""
+            assert running.statistics.strangers == 0
 
         serve(story)
 

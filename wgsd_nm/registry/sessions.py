@@ -24,6 +24,7 @@ from wgsd_nm.registry.query import wants_keepalive
 from wgsd_nm.registry.site import Site
 from wgsd_nm.registry.statistics import Statistics
 from wgsd_nm.registry.subscriptions import Subscriptions
+from wgsd_nm.registry.zone import Zone
 
 MAX_SESSIONS = 4096
 MAX_OF_CLIENT = 8
@@ -74,10 +75,15 @@ class Sessions:
         return len(self._subscriptions)
 
     async def take(self, connection: Connection, message: bytes) -> None:
-        """Answer a DSO message of somebody who may ask. Returns when the answer has been taken.
+        """Answer a DSO message of somebody who may ask, or could when the session began.
 
-        Raises ProtocolError where the connection is to be aborted; OSError, TimeoutError.
+        Returns when the answer has been taken. Raises ProtocolError where the connection is to be aborted; OSError,
+        TimeoutError.
         """
+        if connection in self._sessions and not self._zones(connection):
+            # Its device may have been made anew, which only another connection can come in by.
+            self._dismiss(self._sessions[connection], retry_delay(0), dso.REFUSED)
+            return
         name = _wished(message)
         fresh = name is None or await self._freshen(connection, name)
         session = self._sessions.get(connection) or self._begin(connection)
@@ -167,8 +173,7 @@ class Sessions:
 
     def _permits(self, connection: Connection, *, fresh: bool) -> Permits:
         """Whose zones' records are as fresh as answers have to be, or not."""
-        site = self._site
-        zones = site.access.zones(connection.interface, connection.source)
+        site, zones = self._site, self._zones(connection)
 
         def permits(name: bytes) -> int:
             zone = site.responder.zone_of(name)
@@ -179,6 +184,10 @@ class Sessions:
             return dso.NOERROR if fresh else dso.SERVFAIL
 
         return permits
+
+    def _zones(self, connection: Connection) -> tuple[Zone, ...]:
+        """For which the client may ask now."""
+        return self._site.access.zones(connection.interface, connection.source)
 
     async def _freshen(self, connection: Connection, name: bytes) -> bool:
         """Whether the records of a name may be told now. Nothing is read for those who may not ask for it."""
@@ -251,7 +260,9 @@ class Sessions:
             self._dismiss(session, CROWDED, dso.SERVFAIL)
 
     def _dismiss(self, session: Session, delay: int, rcode: int) -> None:
-        """Tell a client to leave, and not to come back for so many milliseconds."""
+        """Tell a client to leave, and not to come back for so many milliseconds, unless it was told so before."""
+        if session.closed:
+            return
         connection = self._connections[session]
         for message in session.shut_down(delay, self._clock(), rcode):
             connection.post(message)

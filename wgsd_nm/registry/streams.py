@@ -178,7 +178,7 @@ class Streams:
         site = self._site
         zones = site.access.zones(connection.interface, connection.source)
         if is_dso(query):
-            if not zones:
+            if not zones and connection not in self._sessions:
                 return await self._refuse(connection, refusal(query, REFUSED))
             await self._sessions.take(connection, query)
             return True
