@@ -312,10 +312,20 @@ class TestReview:
         """RFC 8490 section 5.6: by another response."""
         client.subscribe(2)
         client.subscribe(3, BOB)
-        (octets,) = client.session.review(lambda name: dso.NOTAUTH if name == ALICE else dso.NOERROR)
+        (octets,) = client.session.review(lambda name: dso.NOTAUTH if name == ALICE else dso.NOERROR, 0.0)
         assert dso.parse(octets) == dso.response(2, dso.NOTAUTH, RetryDelay(300_000).tlv())
         assert list(client.hub.names) == [BOB]
-        assert client.session.review(permits) == []
+        assert client.session.review(permits, 0.0) == []
+
+    def test_inactivity_begins_when_the_last_subscription_ends(self, client: Client) -> None:
+        """RFC 8490 section 6.4; a client that has just been told has time to read it, and to subscribe to others."""
+        client.subscribe(2)
+        client.now = 3600.0
+        client.say(KEEPALIVE)
+        assert client.session.review(permits, 3610.0) == []
+        assert client.session.deadline == 3720
+        client.session.review(lambda _: dso.NOTAUTH, 3610.0)
+        assert client.session.deadline == 3640
 
     def test_the_end(self, client: Client) -> None:
         client.subscribe(2)

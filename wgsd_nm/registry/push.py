@@ -91,8 +91,10 @@ class Session:
             raise ProtocolError(f"a DSO request has the id {message.identifier}, which is that of a subscription")
         return self._answer(message, permits)
 
-    def review(self, permits: Permits) -> list[bytes]:
+    def review(self, permits: Permits, now: float) -> list[bytes]:
         """End the subscriptions that are not permitted any more. What to send (RFC 8490 section 5.6).
+
+        When the last one ends, the session begins to be inactive (section 6.4).
 
         Here SERVFAIL ends them, too: content that is missing for a while is no reason to call this.
         """
@@ -101,6 +103,7 @@ class Session:
             rcode = permits(question.name)
             if rcode != dso.NOERROR:
                 self._drop(identifier)
+                self._active = now
                 sent.append(_refusal(identifier, rcode).encode())
         return sent
 

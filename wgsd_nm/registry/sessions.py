@@ -129,7 +129,7 @@ class Sessions:
         self._witnesses.clear()
         self._changed.clear()  # all is looked at again
         for session, connection in self._connections.items():
-            for message in session.review(self._permits(connection, fresh=True)):
+            for message in session.review(self._permits(connection, fresh=True), self._clock()):
                 connection.post(message)
         for task in self._catching_up:
             task.cancel()
