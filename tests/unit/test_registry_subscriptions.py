@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 from collections.abc import Collection, Hashable, Iterable
 from dataclasses import dataclass
 
@@ -229,6 +230,20 @@ class TestSubscriptions:
         hub.drop(somebody, ALICE, ANY)
         assert not hub.has(somebody, ALICE, ANY)
         assert len(hub) == 0
+
+    def test_types_that_somebody_once_wanted_are_not_remembered(self) -> None:
+        """There are 65,536 of them, and names without end."""
+        hub, somebody = Subscriptions[Somebody](Table(alice=(ONE,))), Somebody()
+        hub.add(somebody, ALICE, ANY)
+        tracemalloc.start()
+        try:
+            for rdtype in range(300, 2300):
+                assert hub.add(somebody, ALICE, rdtype)[1] == []
+                hub.drop(somebody, ALICE, rdtype)
+            kept, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert kept < 50_000
 
     def test_other_contents(self) -> None:
         hub: Subscriptions[Somebody] = Subscriptions(Table(alice=(ONE,)))

@@ -47,7 +47,8 @@ S = TypeVar("S", bound=Subscriber)
 class _Watched(Generic[S]):
     """A name: its records as they were last told, and who wants which types (twice: of class IN and of all classes).
 
-    `first` are the PUSH messages, by type, that tell a new subscriber of these records.
+    `first` are the PUSH messages, by type, that tell a new subscriber of these records; of types that are not there
+    none are kept, for there are many.
     """
 
     name: bytes
@@ -97,9 +98,12 @@ class Subscriptions(Generic[S]):
         watched.subscribers[subscriber] = self._same((*types, rdtype))
         self._of_client[subscriber.client] += 1
         self._count += 1
-        if rdtype not in watched.first:
-            watched.first[rdtype] = push.encode_pushes(changes(name, (), watched.records, (rdtype,)))
-        return watched.name, watched.first[rdtype]
+        first = watched.first.get(rdtype)
+        if first is None:
+            first = push.encode_pushes(changes(name, (), watched.records, (rdtype,)))
+            if first:
+                watched.first[rdtype] = first
+        return watched.name, first
 
     def drop(self, subscriber: S, name: bytes, rdtype: int) -> None:
         """End a subscription that there is."""
