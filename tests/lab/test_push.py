@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import partial
 
 import pytest
 
 from lab.world import Host, Laptop, Nat, wait_for
 from lab.world.agent import follows
+from lab.world.world import ADDRESSES
 from tests.lab.agents import REGISTRY, Meeting, answered_again, let_pass, serve, talking, wait_content
 
 TOLD = 15.0
@@ -38,10 +39,10 @@ def dropping(host: Host, name: str, hook: str, condition: str) -> Iterator[None]
 
 
 @contextmanager
-def unable_to_ask(laptops: Iterable[Laptop]) -> Iterator[None]:
-    with ExitStack() as stack:
-        for laptop in laptops:
-            stack.enter_context(dropping(laptop, "mute", "output", "oifname wg0 udp dport 53"))
+def unable_to_ask(meeting: Meeting, laptops: Iterable[Laptop]) -> Iterator[None]:
+    """The registry loses what they ask by UDP: where the question is sent from, a drop would be an error at once."""
+    asking = ", ".join(ADDRESSES[laptop.name] for laptop in laptops)
+    with dropping(meeting.world.registry, "mute", "input", f"iifname wg0 ip saddr {{ {asking} }} udp dport 53"):
         yield
 
 
@@ -53,7 +54,7 @@ def wait_followed(meeting: Meeting, timeout: float = SESSION) -> None:
 
 def assert_told(meeting: Meeting, told: Iterable[Laptop], moves: dict[Laptop, Nat]) -> None:
     """Those who move are found by those who cannot ask."""
-    with talking(meeting) as pings, unable_to_ask(told):
+    with talking(meeting) as pings, unable_to_ask(meeting, told):
         for laptop in moves:
             laptop.unplug()
         for laptop in moves:

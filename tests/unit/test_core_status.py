@@ -14,6 +14,7 @@ from tests.unit.core_story import (
     OFFICE,
     REGISTRY,
     REGISTRY_AT,
+    SELF,
     Story,
     kernel_peer,
     key,
@@ -23,7 +24,15 @@ from tests.unit.core_story import (
 )
 from wgsd_nm.core import config
 from wgsd_nm.core.errors import AccessDenied, LookupFailed, NoAnswer, NoSuchPeer
-from wgsd_nm.core.events import ConfigLoaded, LookupsAnswered, NetworkSeen, ReadFailed, RefreshRequested, SeatChanged
+from wgsd_nm.core.events import (
+    ConfigLoaded,
+    LookupsAnswered,
+    NetworkSeen,
+    ReadFailed,
+    RefreshRequested,
+    SeatChanged,
+    SessionChanged,
+)
 from wgsd_nm.core.model import Advertisement, Connectivity, Endpoint, Network, Peer, PeerState, PublicKey, Source, State
 from wgsd_nm.core.reason import Reason
 from wgsd_nm.core.status import AgentStatus, PeerStatus, TunnelStatus, status
@@ -202,6 +211,21 @@ def test_a_silent_registry_degrades_the_tunnel_until_it_answers_again() -> None:
     story.answers(bob=HOME, me=OFFICE)
     assert shown_tunnel(story).last_error == ""
     assert shown_tunnel(story).public_endpoints == (OFFICE,)
+
+
+def test_a_registry_that_tells_of_changes_is_well_though_it_left_a_question_unanswered() -> None:
+    story = Story.settled(bob(keepalive=0), bob=HOME)
+    story.shakes(REGISTRY)
+    story.shakes(BOB)
+    story.check()
+    story.hear(RefreshRequested(1))
+    story.works()
+    story.hear(SessionChanged("wg0", "10.0.0.254", frozenset([BOB, SELF])))
+    story.answers(bob=NoAnswer("silence"), me=NoAnswer("silence"))
+    story.works()
+    assert (shown_tunnel(story).state, shown_tunnel(story).last_error) == (State.OK, "")
+    story.hear(SessionChanged("wg0", "10.0.0.254", frozenset([SELF])))
+    assert (shown_tunnel(story).state, shown_tunnel(story).last_error) == (State.DEGRADED, "silence")
 
 
 def test_a_wrong_configuration_is_shown_beside_the_tunnels() -> None:

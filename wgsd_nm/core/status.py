@@ -121,7 +121,7 @@ def _tunnel(
     watch: AgentWatch, watched: TunnelWatch, peers: list[PeerStatus], public: tuple[Endpoint, ...], now: float
 ) -> TunnelStatus:
     tunnel, discovery = watched.tunnel, watched.discovery
-    error = str(watched.refusal or watched.lookup_error or "") or discovery.problem
+    error = str(watched.refusal or watched.registry_error or "") or discovery.problem
     interval = polling_interval(watched, now) if discovery.servers else 0.0
     return TunnelStatus(
         interface=tunnel.interface,
@@ -155,7 +155,7 @@ def _tunnel_state(watch: AgentWatch, tunnel: TunnelWatch, peers: list[PeerStatus
         return State.LOOKING_UP
     wanted = {key for key, peer in tunnel.peers.items() if peer.wanted(now)}
     reached = all(peer.state is PeerState.CONNECTED for peer in peers if peer.public_key in wanted)
-    return State.OK if reached and tunnel.discovery.servers and tunnel.lookup_error is None else State.DEGRADED
+    return State.OK if reached and tunnel.discovery.servers and tunnel.registry_error is None else State.DEGRADED
 
 
 def _peer(tunnel: TunnelWatch, peer: PeerWatch, ground: Ground, profile_endpoint: str, now: float) -> PeerStatus:

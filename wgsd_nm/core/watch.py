@@ -207,6 +207,14 @@ class TunnelWatch:
         return all(peer.public_key in self.sessions.get(source, ()) for source in telling)
 
     @property
+    def registry_error(self) -> LookupFailed | None:
+        """Why no registry answered; none while they tell of every change unasked."""
+        if self.lookup_error is None or not self.sessions:
+            return self.lookup_error
+        told = all(self.follows(peer) for key, peer in self.peers.items() if self.managed(key))
+        return None if told else self.lookup_error
+
+    @property
     def refusal(self) -> WgsdError | None:
         """Why the helper does not do what it is told."""
         return self.read_error or self.write_error
