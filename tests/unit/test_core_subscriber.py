@@ -172,6 +172,12 @@ class TestBegin:
         assert server.end == End(Why.NO_PUSH)
         assert not server.session.established
 
+    def test_a_server_that_has_no_place_says_when_to_come_back(self) -> None:
+        """RFC 8490 section 7.2.2. Whoever tells a Retry Delay knows of sessions."""
+        server = Server(ALICE, opened=False)
+        server.say(dso.response(1, dso.SERVFAIL, RetryDelay(60_000).tlv()))
+        assert server.end == End(Why.DISMISSED, 60)
+
     def test_a_server_that_is_silent(self) -> None:
         server = Server(ALICE, opened=False)
         assert server.session.deadline == FIRST_ANSWER
@@ -314,6 +320,19 @@ class TestWant:
         server.want()
         server.say(pushed(*rrs()))
         assert server.told() == []
+
+    def test_what_was_pushed_before_a_subscription_is_confirmed_is_of_an_earlier_one(self) -> None:
+        """RFC 8765 section 6.3: records that are there are pushed behind the response. What has gone is not removed."""
+        server = Server(ALICE)
+        server.settle()
+        server.want()
+        server.want(ALICE)
+        server.told()
+        server.say(pushed(*rrs(address="192.0.2.1")))
+        server.settle()
+        server.say(pushed(*rrs(address="192.0.2.2")))
+        *_, (_, answer) = server.told()
+        assert endpoint_of(answer) == "192.0.2.2:51820"
 
     def test_an_answer_that_was_on_its_way(self) -> None:
         server = Server(ALICE)
@@ -631,7 +650,7 @@ class BothEnds(RuleBasedStateMachine):
 
     @rule()
     def is_reviewed(self) -> None:
-        self.to_agent += self.session.review(self._permits)
+        self.to_agent += self.session.review(self._permits, self.now)
 
     @rule(count=st.integers(1, 5))
     def registry_hears(self, count: int) -> None:

@@ -185,6 +185,9 @@ class Subscriber:
                 self.established = True
                 self._last = now
                 return Heard(send=tuple(self._subscriptions(now)))
+            tlv = message.find(dso.RETRY_DELAY)
+            if message.is_response and message.identifier in self._asked and tlv is not None:
+                return Heard(end=End(Why.DISMISSED, RetryDelay.read(tlv).delay / 1000))
         except ProtocolError:
             pass
         return Heard(end=End(Why.NO_PUSH))
@@ -238,10 +241,13 @@ class Subscriber:
         raise ProtocolError(f"a server sent a unidirectional message of the DSO type {primary.type:#x}")
 
     def _apply(self, change: Change) -> bytes | None:
-        """The name, in lower case, if its records are others now (RFC 8765 section 6.3.1)."""
+        """The name, in lower case, if its records are others now (RFC 8765 section 6.3.1).
+
+        What comes before the answer to a subscription is of one that was given up, and may have gone meanwhile.
+        """
         name = change.name.lower()
         peer = self._peers.get(name)
-        if peer is None or not peer.identifier:
+        if peer is None or not peer.confirmed:
             return None
         return name if peer.records.apply(change) else None
 
