@@ -156,6 +156,15 @@ class TestOrders:
         assert story.follows[-1] == Follow((before,), may_work=True)
         assert story.tunnel.sessions == {"10.0.0.254": frozenset([BOB, SELF])}
 
+    def test_they_outlive_other_settings_of_the_same_tunnel(self) -> None:
+        story = Story.settled(bob(), bob=HOME)
+        story.is_followed(BOB, SELF)
+        orders = len(story.follows)
+        text = f'[tunnel.home]\nzone = "wg.example.com"\nregistry = "10.0.0.254"\nnames.bob = "{BOB}"\n'
+        story.hear(ConfigLoaded(config.parse(text, "test")))
+        assert len(story.follows) == orders, "nobody tells once more what is followed"
+        assert story.tunnel.sessions == {"10.0.0.254": frozenset([BOB, SELF])}
+
     def test_a_registry_by_another_way_out_needs_another_session(self) -> None:
         story = Story.of(bob())
         story.hear(ConfigLoaded(TWO))
@@ -223,6 +232,15 @@ class TestPushes:
         story.works()
         assert writes(story.done[len(done) :]) == [(BOB, OFFICE, CAFE, Reason.MOVED)]
         assert story.kernel[BOB].endpoint == CAFE
+
+    def test_nor_does_it_wait_for_a_lookup_then(self) -> None:
+        story = connected()
+        story.hear(Woke())
+        assert story.tunnel.at_work
+        assert story.is_pushed(bob=OFFICE) == ()
+        story.works()
+        assert story.tunnel.pending == {BOB: 1, SELF: 1}
+        assert story.kernel[BOB].endpoint == OFFICE
 
     def test_a_push_after_a_write_that_failed_is_followed_all_the_same(self) -> None:
         story = connected()
@@ -462,6 +480,18 @@ class TestShown:
         story = Story.settled(bob(), carol(), bob=HOME)
         story.is_followed(BOB, SELF)
         assert self.interval(story) > 0
+
+    def test_nobody_is_followed_because_a_lookup_has_failed_long_ago(self) -> None:
+        story = Story.settled(bob(), bob=HOME)
+        story.hear(Woke())
+        story.works()
+        story.answers(bob=NoAnswer("silence"), me=NoAnswer("silence"))
+        story.works()
+        story.connects(BOB)
+        for _ in range(10):
+            story.sends(BOB)
+            story.check()
+            assert self.interval(story) > 0
 
     def test_a_tunnel_that_has_only_the_registry(self) -> None:
         story = Story.of()

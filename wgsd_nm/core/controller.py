@@ -165,9 +165,10 @@ class _Turn:
             if settings is None:
                 continue
             old = self.watch.tunnels.get(tunnel.interface)
-            if old is None or old.tunnel.activation != tunnel.activation or old.settings != settings:
-                new.add(tunnel.interface)
+            if old is not None and old.tunnel.activation != tunnel.activation:
                 old = None
+            if old is None or old.settings != settings:
+                new.add(tunnel.interface)
             kept[tunnel.interface] = _adopted(old, tunnel, settings, network.uplinks)
         for interface in new & former.keys():
             reading_since = None if former[interface].reading_since is None else -inf
@@ -316,4 +317,6 @@ def _adopted(
     if old is None:
         return TunnelWatch(tunnel, settings, discovery, pinned)
     sessions = following.kept(old, discovery)
+    if old.settings != settings:
+        return TunnelWatch(tunnel, settings, discovery, pinned, sessions=sessions)
     return replace(old, tunnel=tunnel, discovery=discovery, pinned=pinned, sessions=sessions)

@@ -108,7 +108,8 @@ def polling_interval(tunnel: TunnelWatch, now: float) -> float:
         return 0.0
     trying = [peer for peer in polled if peer.trying_since is not None]
     if trying:
-        return min(delay(tunnel, peer, now - (peer.trying_since or now)) for peer in trying)
+        shortest = min(delay(tunnel, peer, now - (peer.trying_since or now)) for peer in trying)
+        return max(shortest, schedule.NEGATIVE_LEAST)  # nothing is waited for after a failure of long ago
     ttls = [record.told.ttl for peer in polled for record in peer.records]
     return schedule.after_answer(min(ttls, default=0), 0, 0.0)
 

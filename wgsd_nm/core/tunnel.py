@@ -467,11 +467,17 @@ class TunnelTurn:
         return self._now >= self.watch.asked_at + schedule.HURRY
 
     def _settle(self) -> None:
-        """Write when all answers are there, or those that came first have waited long enough for the others."""
+        """Write when all answers are there, or those that came first have waited long enough for the others.
+
+        What was pushed of an endpoint in use waits for no answer.
+        """
         tunnel = self.watch
         if tunnel.at_work or not self._scene.may_work:
             return
         if tunnel.pending and tunnel.settle_at is not None and self._now < tunnel.settle_at:
+            soon = tunnel.settle_at <= self._now + schedule.SETTLE
+            if not soon and any(peer.followed is not None for peer in tunnel.peers.values()):
+                self._write()
             return
         more = bool(tunnel.pending) and not self._hurried
         self._update(settle_at=tunnel.asked_at + schedule.HURRY if more else None)
