@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 
 import dns.message
 import pytest
@@ -29,7 +30,7 @@ from wgsd_nm.registry import sessions as module
 from wgsd_nm.registry.access import STRANGER_BURST, Access, Grant
 from wgsd_nm.registry.push import RESTART, Session, retry_delay
 from wgsd_nm.registry.responder import Responder
-from wgsd_nm.registry.sessions import CROWDED, MAX_OF_CLIENT, USER_TIMEOUT, refusal
+from wgsd_nm.registry.sessions import CROWDED, MAX_OF_CLIENT, SEND_BUFFER, USER_TIMEOUT, refusal
 from wgsd_nm.registry.signing import Keyring
 from wgsd_nm.registry.site import Site
 from wgsd_nm.registry.transfer import Transfers
@@ -131,7 +132,21 @@ def test_a_change_is_told_to_those_who_want_to_know_and_encoded_once(monkeypatch
         encoded.append(tuple(changes))
         return encode(encoded[-1])
 
+    turn = 0
+    told_in_turn: Counter[int] = Counter()
+
     async def story(running: Running) -> None:
+        loop, tell = asyncio.get_running_loop(), running.server.sessions._tell  # noqa: SLF001 - who tells nobody
+
+        def count() -> None:
+            nonlocal turn
+            turn += 1
+            loop.call_soon(count)
+
+        def tell_and_count(session: Session, messages: Sequence[bytes]) -> None:
+            told_in_turn[turn] += 1
+            tell(session, messages)
+
         clients = [await Client.of(running, f"127.0.1.{number + 1}") for number in range(20)]
         for client in clients:
             await client.subscribe(name_of("alice"))
@@ -140,9 +155,12 @@ def test_a_change_is_told_to_those_who_want_to_know_and_encoded_once(monkeypatch
         await other.subscribe(name_of("bob"))
         await other.changes()
         monkeypatch.setattr(push, "encode_pushes", encode_pushes)
+        monkeypatch.setattr(running.server.sessions, "_tell", tell_and_count)
+        count()
         await change(running, moved(7), BOB)
         told = {await client.receive() for client in clients}
         assert len(told) == 1
+        assert max(told_in_turn.values()) == module.BURST
         assert ports(parse_push(told.pop())) == [7]
         assert len(encoded) == 1
         assert running.statistics.pushes == 20
@@ -355,11 +373,12 @@ class TestPlaces:
 
         serve(story)
 
-    def test_the_kernel_gives_up_one_who_acknowledges_nothing(self) -> None:
+    def test_the_kernel_holds_little_for_a_client_and_gives_up_one_who_acknowledges_nothing(self) -> None:
         async def story(running: Running) -> None:
             await (await Client.of(running)).begin()
             (connection,) = running.server.sessions._sessions  # noqa: SLF001 - its socket is the subject
             assert connection.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == USER_TIMEOUT
+            assert connection.socket.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == 2 * SEND_BUFFER
 
         serve(story)
 
@@ -613,6 +632,7 @@ class TestReload:
                 assert (await client.subscribe(name_of(one), number)).rcode == NOERROR
                 await client.changes()
             (former,) = running.site.devices
+            is_former_wanted = former._wanted  # noqa: SLF001 - a read that is due tells nobody
             running.site = running.make_site()  # the same names, and nothing is known of them yet
             running.peers = None
             (content,) = running.site.devices
@@ -621,6 +641,8 @@ class TestReload:
                 monkeypatch.setattr(device, "keep", wanted.append)
             running.server.use(running.site)
             assert [is_wanted() for is_wanted in wanted] == [True]
+            assert is_former_wanted is not None
+            assert not is_former_wanted()
             await until(lambda: content.failures)
             await settle()
             running.peers = (moved(9),)
@@ -632,6 +654,62 @@ class TestReload:
             assert RemoveAll(name_of("bob"), ANY, IN) in told
             await change(running, moved(10))
             assert ports(await client.changes()) == [10]
+
+        serve(story)
+
+    def test_a_read_for_the_former_site_tells_nothing_of_a_new_one_that_is_not_read_yet(self) -> None:
+        async def story(running: Running) -> None:
+            client = await Client.of(running)
+            await client.subscribe(name_of("alice"))
+            await client.changes()
+            (former,) = running.site.devices
+            held = running.hold
+            held.clear()
+            running.peers = (moved(9),)
+            running.now += 1
+            reading = asyncio.create_task(former.available())
+            await until(lambda: running.reads == 2)
+            running.hold = asyncio.Event()
+            running.server.use(running.make_site())
+            held.set()
+            assert await reading
+            await settle()
+            running.hold.set()
+            assert ports(await client.changes()) == [9]
+
+        serve(story)
+
+    def test_a_change_that_is_not_told_yet_is_told_when_the_new_site_is_read(self) -> None:
+        async def story(running: Running) -> None:
+            client = await Client.of(running)
+            await client.subscribe(name_of("alice"))
+            await client.changes()
+            running.peers = (moved(9),)
+            running.hold.clear()
+            running.server.changed([name_of("alice")])
+            running.server.use(running.make_site())
+            await settle()
+            running.hold.set()
+            assert ports(await client.changes()) == [9]
+
+        serve(story)
+
+    def test_a_subscription_that_waits_is_told_what_the_new_site_says(self) -> None:
+        async def story(running: Running) -> None:
+            held = running.hold
+            held.clear()
+            client = await Client.of(running)
+            client.send(dso.request(1, Subscribe(name_of("alice"), ANY).tlv()))
+            await until(lambda: running.reads)
+            running.hold = asyncio.Event()
+            running.site = running.make_site()
+            running.server.use(running.site)
+            held.set()
+            await until(lambda: running.reads == 2)
+            running.peers = (moved(9),)
+            running.hold.set()
+            assert (await client.hear()).rcode == NOERROR
+            assert ports(await client.changes()) == [9]
 
         serve(story)
 

@@ -117,9 +117,12 @@ class Sessions:
             session.end()
 
     def changed(self, names: Iterable[bytes]) -> None:
-        """The records of these names may be others now: tell those who subscribed to them."""
+        """The records of these names may be others now: tell those who subscribed to them.
+
+        After a reload a read may end that was for the former site; of the present one nothing may be known yet.
+        """
         watched = self._subscriptions.names
-        self._changed |= dict.fromkeys(name for name in names if name in watched)
+        self._changed |= dict.fromkeys(name for name in names if name in watched and self._is_known(name))
         self._begin_to_push()
 
     def use(self, site: Site) -> None:
@@ -204,6 +207,11 @@ class Sessions:
         if content is not None and content not in self._witnesses:
             self._witnesses[content] = name
             content.keep(partial(self._follows, content))
+
+    def _is_known(self, name: bytes) -> bool:
+        """Whether the device that its records come from was ever read."""
+        content = self._site.content_of(name)
+        return content is not None and content.age is not None
 
     def _follows(self, content: Content) -> bool:
         """Whether somebody subscribed to a name whose records come from there. One such name is remembered."""
