@@ -33,8 +33,8 @@ CROWDED = 60_000
 """Milliseconds for which a client is sent away for whom there is no place."""
 MAX_UNSENT = 1 << 20
 """Octets that may wait for a client; one who lets more come up is too slow to be told of changes."""
-BURST = 64
-"""Clients that are told of a change in one turn of the event loop."""
+BURST = 16
+"""Clients that are told of a change in one turn of the event loop. A message for one alone may cost a millisecond."""
 LOOK = 1.0
 """Seconds from one look for sessions that are over to the next, and until a device is tried again after a reload."""
 USER_TIMEOUT = 30_000
