@@ -17,7 +17,7 @@ scenarios_nats    := hard_nats dual_stack
 scenarios_systemd := systemd/lookup_units systemd/registry_units systemd/units systemd/seat systemd/suspend
 scenarios_ways    := registry_name full_tunnel
 scenarios_moves   := roaming
-scenarios_portal  := portal doctor
+scenarios_portal  := portal doctor push
 with_parts   := --wgsd
 with_systemd := --systemd
 test_file = $(subst ./,,tests/lab/$(dir $(1))test_$(notdir $(1)).py)
@@ -56,7 +56,7 @@ contract: setup
 
 integration: setup  ## real processes on private buses
 	@./tools/needs integration
-	@$(TIMED) "integration tests" $(BIN)/python -m pytest -q tests/integration
+	@$(TIMED) "integration tests" $(BIN)/python -m pytest -q --numprocesses=auto tests/integration
 
 lab-test: lab  ## the scenarios, on a real kernel
 	@echo "lab: two machines at a time, for three quarters of an hour; each tells its results when it has done"

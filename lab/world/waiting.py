@@ -15,10 +15,17 @@ class NotInTimeError(AssertionError):
 
 
 def wait_for(predicate: Callable[[], T], timeout: float, what: str, interval: float = 0.05) -> T:
-    """The first true value of `predicate`; raises NotInTimeError with `what` and the last value after `timeout` s."""
+    """The first true value of `predicate`; raises NotInTimeError with `what` and the last value after `timeout` s.
+
+    Between two looks it waits for `interval` seconds, and twice as long as a look takes, which slows down what it is for.
+    """
     deadline = time.monotonic() + timeout
-    while not (value := predicate()):
-        if time.monotonic() >= deadline:
+    while True:
+        began = time.monotonic()
+        value = predicate()
+        now = time.monotonic()
+        if value:
+            return value
+        if now >= deadline:
             raise NotInTimeError(f"waited {timeout:g} s in vain for {what}; the last answer was {value!r}")
-        time.sleep(interval)
-    return value
+        time.sleep(max(interval, 2 * (now - began)))
