@@ -17,7 +17,7 @@ class NotInTimeError(AssertionError):
 def wait_for(predicate: Callable[[], T], timeout: float, what: str, interval: float = 0.05) -> T:
     """The first true value of `predicate`; raises NotInTimeError with `what` and the last value after `timeout` s.
 
-    Between two looks it waits for `interval` seconds, and twice as long as a look takes, which slows down what it is for.
+    Between two looks it waits for `interval` seconds, and twice as long as a look takes: looking slows the machine.
     """
     deadline = time.monotonic() + timeout
     while True:
