@@ -36,6 +36,7 @@ from wgsd_nm.core.errors import (
     InvalidValue,
     LookupFailed,
     NoAnswer,
+    NoSuchPeer,
     ServiceUnavailable,
     WgsdError,
 )
@@ -139,6 +140,9 @@ class Sessions:
     def network_changed(self) -> None:
         self.heard.append("the network changed")
 
+    def answered(self, interface: str, source: str) -> None:
+        self.heard.append(f"{source} has answered through {interface}")
+
     async def close(self) -> None:
         self.heard.append("closed")
 
@@ -236,6 +240,21 @@ def test_questions_that_the_resolver_gives_up_count_as_unanswered(answered: int)
         event = await loop.heard(LookupsAnswered, 1 + answered)
         assert {key for key, _ in event.answers} == {BOB, CAROL, SELF} - ({BOB} if answered else set())
         assert all(isinstance(answer, NoAnswer) for _, answer in event.answers)
+
+    play(scene)
+
+
+def test_a_registry_that_answers_is_a_reason_to_look_after_its_session_one_that_does_not_is_none() -> None:
+    async def scene(loop: RecordedLoop, _helper: Helper, answers: Answers) -> None:
+        (order,) = loop.sessions.heard[-1:]
+        answers.on_answer(BOB, NoAnswer("silence"))
+        await loop.heard(LookupsAnswered)
+        assert loop.sessions.heard[-1] is order
+        for key in (CAROL, SELF):
+            answers.on_answer(key, NoSuchPeer("unknown"))
+        await loop.heard(LookupsAnswered, 2)
+        await asyncio.sleep(0)
+        assert loop.sessions.heard[-1] == f"{SERVER} has answered through wg0"
 
     play(scene)
 

@@ -17,6 +17,7 @@ import pytest
 
 from tests.unit.core_story import BOB, CAROL, HOME, OFFICE, SELF, key
 from tests.unit.nameserver import SOA, NameServer, reply
+from wgsd_nm.agent import exchange
 from wgsd_nm.agent import pushsession as module
 from wgsd_nm.agent.pushsession import UNACKNOWLEDGED, PushSessions
 from wgsd_nm.core import dnssd, dso, push, reconnect, subscriber
@@ -44,10 +45,13 @@ class Registry(NameServer):
         super().__init__(with_tcp=False)
         self.push_port = port
         self.rcode = rcode
+        self.is_silent = False
         self.on_request: Callable[[], object] = lambda: None
 
     def handle(self, request: bytes, tcp: bool) -> Sequence[bytes]:  # noqa: ARG002  # it has no TCP
         self.on_request()
+        if self.is_silent:
+            return []
         if self.push_port is None:
             return [reply(request, authority=[SOA.format(zone=ZONE)], rcode=self.rcode)]
         assert push.SERVICE.split(".")[0].encode() in request.lower()
@@ -432,6 +436,58 @@ class TestNetwork:
             assert not await client.ended(), "it is reset"
             await (await world.clients.get()).begins()
             assert (await world.told(SessionChanged, 3)).following == frozenset([BOB, SELF])
+
+        play(scene)
+
+    def test_one_whose_registry_answers_by_datagram_is_dead_soon(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(reconnect, "SETTLED", 0.0)
+        monkeypatch.setattr(subscriber, "PROOF", 0.0)
+
+        async def scene(world: Scene) -> None:
+            client = await world.begin()
+            world.sessions.network_changed()
+            assert (await client.hears()).primary.type == dso.KEEPALIVE
+            world.sessions.answered("wg1", str(world.server))
+            world.sessions.answered("wg0", "192.0.2.53")
+            for _ in range(10):
+                await asyncio.sleep(0)
+            assert [type(event) for event in world.events].count(SessionChanged) == 1, "it was another registry"
+            world.sessions.answered("wg0", str(world.server))
+            assert (await world.told(SessionChanged, 2)).following == frozenset()
+            assert not await client.ended(), "it is reset"
+            await (await world.clients.get()).begins()
+            assert (await world.told(SessionChanged, 3)).following == frozenset([BOB, SELF])
+
+        play(scene)
+
+    def test_one_that_is_not_followed_in_yet_is_not_hurried(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(subscriber, "PROOF", 0.0)
+
+        async def scene(world: Scene) -> None:
+            world.follow(BOB, SELF)
+            client = await world.clients.get()
+            await client.grants(1)
+            await client.hears()
+            world.sessions.answered("wg0", str(world.server))
+            await client.grants(1)
+            await client.grants(1)
+            client.says(dso.unidirectional(RetryDelay(60_000).tlv()))
+            assert await client.ended(), "in order"
+
+        play(scene)
+
+    def test_a_registry_that_was_silent_is_tried_again_when_it_answers(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(reconnect, "jittered", lambda _delay, _chance: 3600.0)
+        monkeypatch.setattr(exchange, "FIRST_TIMEOUT", 0.001)
+
+        async def scene(world: Scene) -> None:
+            world.registry.is_silent = True
+            world.follow(BOB, SELF)
+            await world.asked(exchange.TRIES)
+            assert await world.rests()
+            world.registry.is_silent = False
+            world.sessions.answered("wg0", str(world.server))
+            await (await world.clients.get()).begins()
 
         play(scene)
 

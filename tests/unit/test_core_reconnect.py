@@ -94,6 +94,30 @@ def test_who_is_dismissed_again_and_again_does_not_go_in_a_circle() -> None:
     assert state.ended(End(Why.DISMISSED, 0), SETTLED, now, 0.0).due == now
 
 
+def test_who_was_silent_and_answers_again_is_tried_soon() -> None:
+    state = FRESH
+    for _ in range(9):
+        state = state.unreachable(100.0, 0.0, silent=True)
+    assert state.due == 100 + 256
+    assert state.answers(110.0, 1.0).due == 110 + SPREAD
+    assert state.answers(355.9, 1.0).due == 356, "it puts off nothing"
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        FRESH.unreachable(0.0, 0.0, silent=True).unreachable(0.0, 0.0),
+        FRESH.unreachable(0.0, 0.0, silent=True).answers(0.5, 0.0).unreachable(0.6, 0.0),
+        FRESH.unreachable(0.0, 0.0, silent=True).absent(1.0, 0.0),
+        FRESH.unreachable(0.0, 0.0, silent=True).established().lost(1.0, 2.0, 0.0),
+        FRESH.unreachable(0.0, 0.0, silent=True).broken(1.0),
+    ],
+    ids=["no connection", "answered already", "no push", "lost", "broken"],
+)
+def test_its_answers_are_no_reason_to_try_what_failed_otherwise(state: Reconnect) -> None:
+    assert state.answers(3.0, 0.0) == state
+
+
 def test_an_idle_session_whose_subscriptions_were_refused_waits() -> None:
     state = FRESH.ended(End(Why.IDLE, 285.0), 15.0, 100.0, 0.0)
     assert state.due == state.network_changed().due == 385

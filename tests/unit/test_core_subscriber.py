@@ -23,6 +23,7 @@ from wgsd_nm.core.subscriber import (
     ANSWER,
     FIRST_ANSWER,
     LEAST_DELAY,
+    PROOF,
     WISH,
     End,
     Heard,
@@ -481,6 +482,49 @@ class TestTime:
         server.take(server.session.ping(11.0))
         assert server.heard() == []
         assert server.session.deadline == 10 + ANSWER
+
+    def test_who_answers_elsewhere_has_to_say_something_here(self, server: Server) -> None:
+        server.now = 20.0
+        server.take(server.session.prove(20.0))
+        assert [message.primary for message in server.heard()] == [WISH.tlv()]
+        server.take(server.session.prove(21.0))
+        assert server.heard() == []
+        assert server.session.deadline == 20 + PROOF, "more answers there do not put it off"
+        server.tick(20 + PROOF)
+        assert server.end == End(Why.DEAD)
+
+    def test_also_to_what_it_was_asked_before(self, server: Server) -> None:
+        server.take(server.session.ping(1.0))
+        server.take(server.session.prove(5.0))
+        assert server.session.deadline == 5 + PROOF
+        server.now = 5.0
+        server.grant()
+        assert server.session.deadline == 65
+
+    def test_anything_proves_it(self, server: Server) -> None:
+        server.take(server.session.prove(20.0))
+        server.now = 21.0
+        server.say(pushed(*rrs()))
+        server.tick(20 + PROOF)
+        assert server.end is None
+        assert server.session.deadline == 21 + ANSWER
+
+    def test_who_was_heard_a_moment_ago_does_not_have_to(self, server: Server) -> None:
+        server.take(server.session.prove(ANSWER - 0.1))
+        assert server.heard() == []
+        assert server.session.deadline == 60
+
+    def test_one_that_is_at_its_answers_is_not_dead(self) -> None:
+        server = Server(ALICE, BOB)
+        first, second, _ = server.heard()
+        server.now = ANSWER - 1
+        server.say(dso.response(first.identifier, dso.NOERROR))
+        assert server.session.deadline == 2 * ANSWER - 1
+        server.tick(ANSWER + 1)
+        assert server.end is None
+        server.say(dso.response(second.identifier, dso.NOERROR))
+        server.tick(2 * ANSWER + 1)
+        assert server.end == End(Why.DEAD)
 
     def test_the_server_may_want_other_times(self, server: Server) -> None:
         server.say(dso.unidirectional(Keepalive(0, 10_000).tlv()))

@@ -19,7 +19,7 @@ from wgsd_nm.agent.probe import probe
 from wgsd_nm.agent.pushsession import PushSessions
 from wgsd_nm.agent.resolver import Resolver
 from wgsd_nm.core.controller import advance, due
-from wgsd_nm.core.errors import LookupFailed, NoAnswer, ServiceUnavailable, WgsdError
+from wgsd_nm.core.errors import LookupFailed, NoAnswer, RegistryUnreachable, ServiceUnavailable, WgsdError
 from wgsd_nm.core.events import (
     Action,
     Announce,
@@ -206,8 +206,11 @@ class Loop:
 
     def _deliver(self, interface: str, source: str) -> None:
         answers = self._answers.pop((interface, source), None)
-        if answers:
-            self.handle(LookupsAnswered(interface, source, tuple(answers)))
+        if not answers:
+            return
+        self.handle(LookupsAnswered(interface, source, tuple(answers)))
+        if not all(isinstance(answer, NoAnswer | RegistryUnreachable) for _, answer in answers):
+            self._sessions.answered(interface, source)
 
     async def _resolve(self, order: Resolve) -> None:
         answer: tuple[Endpoint, ...] | LookupFailed

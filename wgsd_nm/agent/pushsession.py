@@ -20,7 +20,7 @@ from wgsd_nm.agent.exchange import NameServer
 from wgsd_nm.agent.resolver import push_port
 from wgsd_nm.core import dnssd
 from wgsd_nm.core.dso import ProtocolError
-from wgsd_nm.core.errors import BadAnswer, LookupFailed, NegativeAnswer
+from wgsd_nm.core.errors import BadAnswer, LookupFailed, NegativeAnswer, NoAnswer, RegistryUnreachable
 from wgsd_nm.core.events import Event, Follow, RecordsPushed, SessionChanged
 from wgsd_nm.core.model import PublicKey, Server
 from wgsd_nm.core.pushed import Answer
@@ -76,6 +76,12 @@ class PushSessions:
         for registry in self._registries.values():
             registry.network_changed()
 
+    def answered(self, interface: str, source: str) -> None:
+        """The registry `source` has answered a question by UDP: where its session does not live, it wants a new one."""
+        for place, registry in self._registries.items():
+            if (place.interface, str(place.server)) == (interface, source):
+                registry.answered()
+
     async def close(self) -> None:
         """End all sessions."""
         self.follow(Follow())
@@ -115,6 +121,17 @@ class _Registry:
             self._arrange()
         else:  # the order that says whether anything may be done comes next
             self._loop.call_soon(self._connection.ping)
+
+    def answered(self) -> None:
+        if self._connection is not None:
+            if self._told:
+                self._connection.prove()
+            return
+        before = self._reconnect
+        self._reconnect = before.answers(self._loop.time(), random.random())
+        if self._timer is not None and self._reconnect.due < before.due:
+            self._give_up()
+            self._arrange()
 
     def close(self) -> None:
         """Give up what there is; nothing more is told of it."""
@@ -191,7 +208,8 @@ class _Registry:
             self._reconnect = self._reconnect.absent(self._loop.time(), random.random())
         except (LookupFailed, OSError) as error:  # TimeoutError is an OSError
             _log.debug("no push session with %s: %s", self._place.server, error)
-            self._reconnect = self._reconnect.unreachable(self._loop.time(), random.random())
+            silent = isinstance(error, NoAnswer | RegistryUnreachable)
+            self._reconnect = self._reconnect.unreachable(self._loop.time(), random.random(), silent=silent)
         finally:
             name_server.close()
         self._trying = None
@@ -255,6 +273,12 @@ class _Connection(asyncio.Protocol):
         """Find out whether the session is alive."""
         if self._registry.may_work and not self._is_over:
             self._take(self._session.ping(self._loop.time()))
+            self._wait()
+
+    def prove(self) -> None:
+        """Find out whether the session is alive, now that the registry has answered elsewhere."""
+        if self._registry.may_work and not self._is_over:
+            self._take(self._session.prove(self._loop.time()))
             self._wait()
 
     def close(self) -> None:

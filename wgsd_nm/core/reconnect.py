@@ -37,6 +37,8 @@ class Reconnect:
     ordered: float = -inf
     failures: int = 0
     drops: int = 0
+    silent: bool = False
+    """The last try failed because it did not even answer a question."""
 
     @property
     def due(self) -> float:
@@ -45,15 +47,21 @@ class Reconnect:
 
     def established(self) -> Self:
         """A session is there: it has push."""
-        return replace(self, no_push=False, drops=0)
+        return replace(self, no_push=False, drops=0, silent=False)
 
     def absent(self, now: float, chance: float) -> Self:
         """The registry says that it has no push: another one may be asked in another network."""
-        return replace(self, no_push=True, earliest=now + jittered(NO_PUSH, chance), failures=0, drops=0)
+        return replace(self, no_push=True, earliest=now + jittered(NO_PUSH, chance), failures=0, drops=0, silent=False)
 
-    def unreachable(self, now: float, chance: float) -> Self:
-        """No connection could be made."""
-        return self._failed(now, chance)
+    def unreachable(self, now: float, chance: float, *, silent: bool = False) -> Self:
+        """No connection could be made; it was silent when it was asked for its port, or not."""
+        return replace(self._failed(now, chance), silent=silent)
+
+    def answers(self, now: float, chance: float) -> Self:
+        """It has answered a question by UDP: one that was silent is there again."""
+        if not self.silent:
+            return self
+        return replace(self, silent=False, earliest=min(self.earliest, now + SPREAD * chance))
 
     def lost(self, lasted: float | None, now: float, chance: float) -> Self:
         """The connection ended without a word, or is dead; its session had lasted so long, None: there was none yet."""
@@ -87,7 +95,7 @@ class Reconnect:
         return replace(self, earliest=-inf, failures=0, drops=0)
 
     def _without(self, until: float) -> Self:
-        return replace(self, no_push=True, ordered=until, failures=0, drops=0)
+        return replace(self, no_push=True, ordered=until, failures=0, drops=0, silent=False)
 
     def _failed(self, now: float, chance: float) -> Self:
         """After the first, second, third … failure: 1, 2, 4 … 300 s, and up to a quarter more."""

@@ -25,7 +25,12 @@ WISH: Final = Keepalive(inactivity=dso.DEFAULT_TIMEOUT, interval=60_000)
 FIRST_ANSWER: Final = 30.0
 """Seconds for a server to show that it knows of sessions (RFC 8490 section 5.1.1)."""
 ANSWER: Final = 10.0
-"""Seconds for any later answer: three retransmissions of TCP. Then the session is dead."""
+"""Seconds in which the server has to say something while any later answer is due. Then the session is dead."""
+PROOF: Final = 2.0
+"""The same where the server has just answered elsewhere: what is said here must be waiting in TCP's back-off.
+
+Or the server has forgotten the session. TCP sends again what was lost after 0.2, 0.6 and 1.4 s, then ever more rarely.
+"""
 LEAST_DELAY: Final = 1.0
 """Seconds after which a refused subscription is tried again, if the server would have it earlier."""
 
@@ -90,7 +95,8 @@ class Subscriber:
         self._cancelled: set[int] = set()
         self._asked: dict[int, tuple[float, tuple[bytes, ...]]] = {}
         self._timeouts = Keepalive(dso.DEFAULT_TIMEOUT, dso.DEFAULT_TIMEOUT)
-        self._last = self._active = -inf
+        self._last = self._active = self._heard = -inf
+        self._proof_by = inf
         self._hold = -inf
         self._identifier = 0
         self.established = False
@@ -108,15 +114,22 @@ class Subscriber:
     @property
     def deadline(self) -> float:
         """When `tick` is to be called, if nothing was said before."""
-        answer = FIRST_ANSWER if not self.established else ANSWER
-        times = [at + answer for at, _ in self._asked.values()]
+        times = [self._dead_at]
         if self.established:
             times.append(self._last + dso.seconds(self._timeouts.interval))
             if not self._subscribed:
                 times.append(self._active + dso.seconds(self._timeouts.inactivity))
             if len(self._subscribed) < len(self._peers):
                 times.append(self._hold)
-        return min(times, default=inf)
+        return min(times)
+
+    @property
+    def _dead_at(self) -> float:
+        """When there is no hope any more, if nothing is heard before."""
+        asked_at = min((at for at, _ in self._asked.values()), default=inf)
+        if not self.established:
+            return asked_at + FIRST_ANSWER
+        return min(max(asked_at, self._heard) + ANSWER, self._proof_by)
 
     def begin(self, now: float) -> Heard:
         """The connection is there."""
@@ -144,10 +157,16 @@ class Subscriber:
         """Find out now whether the session is alive, unless that is under way."""
         return Heard() if self._asked else Heard(send=(self._keepalive(now),))
 
+    def prove(self, now: float) -> Heard:
+        """The server has answered elsewhere: it has PROOF seconds to say something here, if it has not lately."""
+        if not self._asked and now < self._heard + ANSWER:
+            return Heard()
+        self._proof_by = min(self._proof_by, now + PROOF)
+        return self.ping(now)
+
     def tick(self, now: float) -> Heard:
         """Time has passed."""
-        answer = FIRST_ANSWER if not self.established else ANSWER
-        if any(at + answer <= now for at, _ in self._asked.values()):
+        if self._dead_at <= now:
             return Heard(end=End(Why.DEAD))
         if not self.established:
             return Heard()
@@ -162,7 +181,8 @@ class Subscriber:
         """Take a message of the server's. Raises ProtocolError."""
         if not self.established:
             return self._first(octets, now)
-        self._last = now
+        self._last = self._heard = now
+        self._proof_by = inf
         try:
             message = dso.parse(octets)
         except ProtocolError as error:
@@ -183,7 +203,7 @@ class Subscriber:
                 self._take(_timeouts(message))
                 del self._asked[message.identifier]
                 self.established = True
-                self._last = now
+                self._last = self._heard = now
                 return Heard(send=tuple(self._subscriptions(now)))
             tlv = message.find(dso.RETRY_DELAY)
             if message.is_response and message.identifier in self._asked and tlv is not None:
