@@ -54,6 +54,17 @@ def test_a_tunnels() -> None:
     assert history.changed({"Tunnels": []}) == (Event("state", "ok", "gone", "wg0"),)
 
 
+def test_how_a_tunnel_learns_of_moves() -> None:
+    history = begun()
+    told = [history.changed({"Tunnels": [tunnel(Updates=updates)]}) for updates in ("polling", "push", "push", "")]
+    assert told == [
+        (Event("updates", "", "polling", "wg0"),),
+        (Event("updates", "polling", "push", "wg0"),),
+        (),
+        (),
+    ]
+
+
 def test_a_peers_state_with_its_reason() -> None:
     history = begun()
     stale = peer(State="stale", Reason="no-reply", ReasonText="Nothing comes back.")

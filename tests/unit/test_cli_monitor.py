@@ -31,6 +31,7 @@ WHO = {"interface": "wg0", "public_key": "Ym9i", "name": "bob"}
         (Event("error", "It is wrong.", "", "wg0"), "wg0: no longer: It is wrong."),
         (Event("public-endpoint", "", "192.0.2.1:1", "wg0"), "wg0: we are seen as 192.0.2.1:1"),
         (Event("public-endpoint", "192.0.2.1:1", "", "wg0"), "wg0: we are seen as nothing any more"),
+        (Event("updates", "polling", "push", "wg0"), "wg0: hears of moves by push"),
         (
             Event("endpoint", "192.0.2.1:1", "192.0.2.2:2", **WHO, text="Moved."),
             "wg0 bob: 192.0.2.1:1 -> 192.0.2.2:2. Moved.",

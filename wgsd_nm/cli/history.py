@@ -25,6 +25,7 @@ class Event:
     state            the agent's or a tunnel's state, a peer's with the code of its reason in `reason`
     error            what is wrong with the agent or a tunnel, "" if nothing is any more
     public-endpoint  what the registries see of us, by that tunnel
+    updates          how the agent learns by that tunnel that a peer has moved: "push" or "polling"
     endpoint         a peer's, `reason` is the code
     """
 
@@ -98,6 +99,8 @@ def _of_tunnel(old: TunnelView | None, new: TunnelView | None) -> Iterator[Event
     old = old or TunnelView(interface)
     if old.public_endpoints != new.public_endpoints:
         yield Event("public-endpoint", ", ".join(old.public_endpoints), ", ".join(new.public_endpoints), interface)
+    if new.updates and old.updates != new.updates:
+        yield Event("updates", old.updates, new.updates, interface)
     if old.last_error != new.last_error:
         yield Event("error", old.last_error, new.last_error, interface)
 

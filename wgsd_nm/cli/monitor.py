@@ -116,6 +116,8 @@ def _said(event: Event, style: Style) -> str:
             return subject + (style.paint(event.new, Colour.BAD) if event.new else f"no longer: {event.old}")
         case "public-endpoint":
             return f"{subject}we are seen as {event.new or 'nothing any more'}"
+        case "updates":
+            return f"{subject}hears of moves by {event.new}"
         case _:
             change = f"{event.old or 'no endpoint'} -> {event.new or 'no endpoint'}"
             return f"{subject}{change}" + (f". {event.text}" if event.text else "")
