@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from lab.world import Host, Laptop, Station, World, wait_for
-from lab.world.agent import configuration, endpoint, start_agent
+from lab.world.agent import agent_property, configuration, endpoint, start_agent
 from lab.world.host import make_namespaces
 from lab.world.registry import Registry
 from lab.world.wireguard import generate
@@ -272,6 +272,9 @@ def test_our_agent_finds_bob_by_wgsd(world: World, alice: Laptop, bob: Laptop) -
         )
         assert alice.ping(BOB)
         assert world.registry.relayed.packets() == relayed
+        for laptop, _ in laptops:
+            (tunnel,) = agent_property(laptop, "Tunnels")
+            assert tunnel["Updates"] == "polling"
     finally:
         for laptop, _ in laptops:
             laptop.stop("agent")
