@@ -6,7 +6,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-MODULES = ("bench.agent", "bench.hour", "bench.wireguard", "bench.registry", "bench.roam")
+MODULES = ("bench.agent", "bench.hour", "bench.wireguard", "bench.registry", "bench.push", "bench.roam")
 
 
 def main() -> int:

@@ -88,8 +88,10 @@ class Program:
 class Laptop:
     """An async context manager: everything but agent and helper is running when it is entered."""
 
-    def __init__(self, peers: int) -> None:
+    def __init__(self, peers: int, registry: str = "bench.registry_process") -> None:
+        """`registry` is the module of the DNS server."""
         self.peers = peers
+        self._registry = registry
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -161,7 +163,7 @@ class Laptop:
 
     async def _lay_tunnel(self) -> None:
         registry = await Program.start(
-            "unshare", "--net", sys.executable, "-m", "bench.registry_process", "--peers", str(self.peers)
+            "unshare", "--net", sys.executable, "-m", self._registry, "--peers", str(self.peers)
         )
         self._stack.push_async_callback(registry.stop)
         run("ip", "link", "add", "wg0", "type", "veth", "peer", "name", "registry")

@@ -94,8 +94,12 @@ class NameServer:
 
     def running_time(self) -> float:
         """The same from the scheduler's books, to the nanosecond, of the processes' first threads."""
+        return sum(self.running_times())
+
+    def running_times(self) -> tuple[float, ...]:
+        """The same of each process, the first one's first."""
         schedules = (Path(f"/proc/{pid}/schedstat").read_text() for pid in self.processes())
-        return sum(int(schedule.split()[0]) for schedule in schedules) / 1e9
+        return tuple(int(schedule.split()[0]) / 1e9 for schedule in schedules)
 
     def processes(self) -> tuple[int, ...]:
         """The process and its descendants."""

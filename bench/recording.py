@@ -89,16 +89,23 @@ class _Place:
 
     def move(self) -> None:
         (port,) = _PORT.unpack_from(self.message, self.port)
-        _PORT.pack_into(self.message, self.port, max(1024, (port + 1) & 0xFFFF))
+        self.place(max(1024, (port + 1) & 0xFFFF))
+
+    def place(self, port: int) -> None:
+        _PORT.pack_into(self.message, self.port, port)
 
 
 class Player:
     """As the netlink socket of `wgsd_nm.wireguard`, with the kernel's word from a recording."""
 
-    def __init__(self, messages: Sequence[bytes], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, messages: Sequence[bytes], clock: Callable[[], float] = time.monotonic, *, stay: float = STAY
+    ) -> None:
+        """`stay` is for how many seconds each peer keeps its endpoint."""
         self._messages = tuple(map(bytearray, messages))
         self._places = tuple(place for message in self._messages for place in _places(message))
         self._clock = clock
+        self._stay = stay
         self._began = clock()
         self._done = [0, 0, 0]
 
@@ -111,10 +118,14 @@ class Player:
     def close(self) -> None:
         pass
 
+    def place(self, number: int, port: int) -> None:
+        """Give the peer of this number, of those that have an endpoint, another port."""
+        self._places[number].place(port)
+
     def _live(self) -> None:
         """Have happen what was due since the last time, to one peer after the other."""
         passed = self._clock() - self._began
-        acts = (_Place.receive, KEEPALIVE), (_Place.renew, REKEY), (_Place.move, STAY)
+        acts = (_Place.receive, KEEPALIVE), (_Place.renew, REKEY), (_Place.move, self._stay)
         for what, (act, period) in enumerate(acts):
             due = int(passed / period * len(self._places))
             for number in range(self._done[what], due):

@@ -22,7 +22,7 @@ def main() -> int:
     if sys.argv[1] != READER:
         return __main__.main(sys.argv[2:], reader=(sys.executable, "-m", "bench.registry_program", READER, sys.argv[1]))
     player = Player(load(Path(sys.argv[2])))
-    with patch("wgsd_nm.wireguard._Netlink", lambda _: player):
+    with patch("wgsd_nm.wireguard._Netlink", lambda: player):
         return reader.main(sys.argv[3:])
 
 

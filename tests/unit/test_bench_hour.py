@@ -7,6 +7,7 @@ import asyncio
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -94,3 +95,55 @@ def test_an_agent_that_is_as_it_should_be(part: str, state: str) -> None:
 def test_one_that_is_not_is_an_error(part: str, state: str) -> None:
     with pytest.raises(RuntimeError, match=f"{part}: the agent's state is {state}, expected"):
         asyncio.run(hour.check(cast(Laptop, Said(state)), part))
+
+
+def test_what_was_counted_is_told_of_an_hour() -> None:
+    assert hour.hourly({"wakeups": 10, "Udp": 3, "Tcp": 4}, 300) == {"wakeups": 120, "packets": 84}
+
+
+COUNTS = """
+import json, sys
+part, updates = sys.argv[1:3]
+assert sys.argv[3:] == ["120", "300"]
+udp = {"well": {"push": 4, "polling": 0}, "unreachable": {"push": 2, "polling": 8}}[part][updates]
+print(json.dumps({"wakeups": 10 if updates == "push" else 5, "Udp": udp, "Tcp": 0}))
+"""
+
+
+def test_push_is_shown_beside_polling(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(hour, "COUNTING", (sys.executable, "-c", COUNTS))
+    assert hour.measure_push(300)
+    shown = [line.split()[:2] for line in capsys.readouterr().out.splitlines()[1:]]
+    assert dict(shown) == {
+        "agent.hour.push.well.packets": "48",
+        "agent.hour.polling.well.packets": "0",
+        "agent.hour.push.well.wakeups": "120",
+        "agent.hour.polling.well.wakeups": "60",
+        "agent.hour.push.well.wakeups.ratio": "2",
+        "agent.hour.push.unreachable.packets": "24",
+        "agent.hour.polling.unreachable.packets": "96",
+        "agent.hour.push.unreachable.packets.ratio": "0.25",
+        "agent.hour.push.unreachable.wakeups": "120",
+        "agent.hour.polling.unreachable.wakeups": "60",
+        "agent.hour.push.unreachable.wakeups.ratio": "2",
+    }
+
+
+def test_an_agent_that_could_not_be_measured_is_a_failure(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(hour, "COUNTING", (sys.executable, "-c", COUNTS + "sys.exit(updates == 'polling')"))
+    assert not hour.measure_push(300)
+    assert "agent.hour" not in capsys.readouterr().out
+
+
+def test_who_is_late_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    late = f"import os, sys, time; open({str(tmp_path)!r} + '/%d' % os.getpid(), 'w'); time.sleep(60)"
+    monkeypatch.setattr(hour, "COUNTING", (sys.executable, "-c", late))
+    monkeypatch.setattr(hour, "WARM_UP", 0)
+    monkeypatch.setattr(hour, "SLACK", 3)
+    with pytest.raises(subprocess.TimeoutExpired):
+        hour.measure_push(0)
+    started = [Path("/proc", file.name) for file in tmp_path.iterdir()]
+    assert started
+    assert not any(process.exists() for process in started)

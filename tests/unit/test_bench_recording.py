@@ -75,3 +75,13 @@ def test_peers_move(kernel: WireGuard, clock: Clock) -> None:
     assert sum(old.endpoint != new.endpoint for old, new in zip(PEERS, kernel.read("wg0").peers, strict=True)) == 1
     clock.now = STAY
     assert all(old.endpoint != new.endpoint for old, new in zip(PEERS, kernel.read("wg0").peers, strict=True))
+
+
+def test_a_peer_is_where_it_is_placed(clock: Clock) -> None:
+    player = Player(DUMP, clock, stay=float("inf"))
+    with patch("wgsd_nm.wireguard._Netlink", lambda: player):
+        kernel = WireGuard()
+    player.place(70, 4321)
+    clock.now = 10 * STAY
+    ports = [peer.endpoint.port for peer in kernel.read("wg0").peers if peer.endpoint]
+    assert ports == [4321 if number == 70 else peer.endpoint.port for number, peer in enumerate(PEERS) if peer.endpoint]
