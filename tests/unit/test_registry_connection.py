@@ -48,6 +48,15 @@ def tcp_pair(buffer: int) -> tuple[socket.socket, socket.socket]:
     return ours, theirs
 
 
+def fill(ours: socket.socket) -> None:
+    """Until the kernel takes no more."""
+    try:
+        while True:
+            ours.send(bytes(10_000))
+    except BlockingIOError:
+        pass
+
+
 def framed(*messages: bytes) -> bytes:
     return b"".join(len(one).to_bytes(2) + one for one in messages)
 
@@ -147,6 +156,24 @@ def test_one_who_takes_nothing_is_stuck_and_one_who_takes_little_is_not(monkeypa
         assert not connection.is_stuck(now + PATIENCE - 1)
         with pytest.raises(TimeoutError):
             await connection.flushed(0.01)
+
+    play(story, buffer=4096)
+
+
+def test_one_for_whom_nothing_waited_has_its_time_from_when_something_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr("wgsd_nm.registry.connection.monotonic", lambda: now)
+
+    async def story(connection: Connection, theirs: socket.socket) -> None:
+        nonlocal now
+        connection.post(b"x")
+        await exactly(theirs, 3)
+        fill(connection.socket)
+        now += 10 * PATIENCE
+        connection.post(b"x")
+        assert connection.unsent
+        assert not connection.is_stuck(now + PATIENCE - 1)
+        assert connection.is_stuck(now + PATIENCE)
 
     play(story, buffer=4096)
 

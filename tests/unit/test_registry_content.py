@@ -324,6 +324,13 @@ def test_what_is_kept_is_read_when_it_is_due_whoever_asked_meanwhile(monkeypatch
         world.content._renew()  # noqa: SLF001 - the first timer ends
         assert len(world.reads) == 2
         assert due[2:] == [pytest.approx(MAX_AGE - 0.05)]
+        world.now += MAX_AGE
+        world.content._renew()  # noqa: SLF001 - and the second
+        await world.settle()
+        world.now += 0.05
+        world.reads[2].set_exception(NoSuchDevice("there is no network interface wg0"))
+        await world.settle()
+        assert due[3:] == [pytest.approx(MAX_AGE - 0.05)]  # a device that is not there is not asked for all the time
 
     run(story)
 

@@ -317,10 +317,14 @@ class TestPlaces:
             await clients[-1].begin()
             for client in clients:
                 assert (await client.begin()).rcode == NOERROR
-            plain = await Client.of(running)
-            plain.send(query(ALICE, "A").to_wire())
-            assert dns.message.from_wire(await plain.receive()).answer
             assert not running.statistics.displaced
+            for number in range(2):
+                plain = await Client.of(running)
+                plain.send(query(ALICE, "A").to_wire())
+                assert dns.message.from_wire(await plain.receive()).answer
+                await until(lambda: running.statistics.displaced == number)  # noqa: B023 - it is awaited here
+            for client in clients:
+                assert (await client.begin()).rcode == NOERROR
 
         serve(story)
 

@@ -282,6 +282,8 @@ class TestSubscriptions:
         assert hub.room(Somebody("c")) == dso.SERVFAIL
         hub.drop(first, ALICE, ANY)
         assert hub.room(again) == hub.room(other) == dso.NOERROR
+        hub.drop(again, ALICE, ANY)
+        assert list(hub._of_client) == ["b"]  # noqa: SLF001 - who has left is not remembered
 
     def test_the_bounds_suffice_for_what_is_promised(self) -> None:
         assert subscriptions.MAX_SUBSCRIPTIONS >= 1000 * 50
