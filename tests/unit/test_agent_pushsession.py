@@ -321,6 +321,31 @@ class TestSession:
 
         play(scene)
 
+    def test_a_reading_has_an_end(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(module, "BREATH", 0.0)
+
+        async def scene(world: Scene) -> None:
+            client = await world.begin()
+            changes = [Add(name(BOB), A, IN, ttl, HOME.address.packed) for ttl in range(2000)]
+            messages = [message for change in changes for message in encode_pushes([change])]
+            client.says(*messages, pushed(SELF, OFFICE))
+            number = 1
+            while at(await world.told(RecordsPushed, number)).get(SELF) != OFFICE:
+                number += 1
+            assert number > sum(map(len, messages)) // module.READING
+
+        play(scene)
+
+    def test_a_registry_that_takes_no_answers_to_its_requests_is_dead(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        async def scene(world: Scene) -> None:
+            client = await world.begin()
+            monkeypatch.setattr(module, "MAX_UNSENT", -1)
+            client.says(dso.request(9, dso.Tlv(0xF800)))
+            assert (await world.told(SessionChanged, 2)).following == frozenset()
+            assert not await client.ended(), "it is reset"
+
+        play(scene)
+
     def test_others_are_followed_in_the_same_session(self) -> None:
         async def scene(world: Scene) -> None:
             client = await world.begin()

@@ -12,7 +12,7 @@ import logging
 import random
 import socket
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from math import inf
 from typing import Final, NamedTuple, cast
 
@@ -25,14 +25,20 @@ from wgsd_nm.core.events import Event, Follow, RecordsPushed, SessionChanged
 from wgsd_nm.core.model import PublicKey, Server
 from wgsd_nm.core.pushed import Answer
 from wgsd_nm.core.reconnect import Reconnect
-from wgsd_nm.core.subscriber import End, Heard, Subscriber, Why
+from wgsd_nm.core.subscriber import End, Subscriber, Why
 
 CONNECT: Final = 10.0
 """Seconds for a TCP connection: an initiation of WireGuard's may be lost on the way, and the next comes after 5 s."""
 UNACKNOWLEDGED: Final = 15_000
 """Milliseconds after which the kernel gives a connection up on which what we sent is not acknowledged."""
+READING: Final = 1 << 14
 BREATH: Final = 0.02
-"""Seconds between two readings: a registry that never ends to push does not keep the agent from all else."""
+"""Octets of a reading at the most, and seconds to the next.
+
+A registry that never ends to talk does not keep the agent from all else.
+"""
+MAX_UNSENT: Final = 1 << 23
+"""Octets that may wait for a registry that makes requests and does not take our answers."""
 
 _LENGTH: Final = struct.Struct("!H")
 _RESET: Final = struct.pack("ii", 1, 0)
@@ -233,13 +239,14 @@ class _Registry:
         return connection
 
 
-class _Connection(asyncio.Protocol):
+class _Connection(asyncio.BufferedProtocol):
     """A TCP connection, and the session in it. It is over once, when the session or the network ends it."""
 
     def __init__(self, registry: _Registry, zone: bytes) -> None:
         self._registry = registry
         self._loop = asyncio.get_running_loop()
         self._session = Subscriber(zone)
+        self._reading = bytearray(READING)
         self._received = bytearray()
         self._established_at: float | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -259,26 +266,26 @@ class _Connection(asyncio.Protocol):
             self._registry.over(self, None, None)
             return
         now = self._loop.time()
-        self._take(self._session.begin(now))
-        self._take(self._session.want(self._registry.keys, now))
+        self._say(self._session.begin(now).send)
+        self._say(self._session.want(self._registry.keys, now).send)
         self._wait()
 
     def wanted(self) -> None:
         """Others are to be followed, or work makes sense again, or not any more."""
         if self._registry.may_work and not self._is_over:
-            self._take(self._session.want(self._registry.keys, self._loop.time()))
+            self._say(self._session.want(self._registry.keys, self._loop.time()).send)
         self._wait()
 
     def ping(self) -> None:
         """Find out whether the session is alive."""
         if self._registry.may_work and not self._is_over:
-            self._take(self._session.ping(self._loop.time()))
+            self._say(self._session.ping(self._loop.time()).send)
             self._wait()
 
     def prove(self) -> None:
         """Find out whether the session is alive, now that the registry has answered elsewhere."""
         if self._registry.may_work and not self._is_over:
-            self._take(self._session.prove(self._loop.time()))
+            self._say(self._session.prove(self._loop.time()).send)
             self._wait()
 
     def close(self) -> None:
@@ -286,16 +293,20 @@ class _Connection(asyncio.Protocol):
         self._stop()
         self._transport.close()
 
-    def data_received(self, data: bytes) -> None:
-        self._received += data
+    def get_buffer(self, _size: int) -> bytearray:
+        return self._reading
+
+    def buffer_updated(self, count: int) -> None:
+        self._received += memoryview(self._reading)[:count]
         now = self._loop.time()
+        send: list[bytes] = []
         answers: dict[PublicKey, Answer] = {}
         ask: dict[PublicKey, None] = {}
         outcome: End | ProtocolError | None = None
         try:
             for message in self._messages():
                 heard = self._session.received(message, now)
-                self._take(heard)
+                send += heard.send
                 answers.update(heard.answers)
                 ask.update(dict.fromkeys(heard.ask))
                 if heard.end is not None:
@@ -303,6 +314,9 @@ class _Connection(asyncio.Protocol):
                     break
         except ProtocolError as error:
             outcome = error
+        self._say(send)
+        if outcome is None and self._transport.get_write_buffer_size() > MAX_UNSENT:
+            outcome = End(Why.DEAD)
         if self._session.established and self._established_at is None:
             self._established_at = now
             self._registry.established()
@@ -332,14 +346,14 @@ class _Connection(asyncio.Protocol):
             del self._received[:end]
             yield message
 
-    def _take(self, heard: Heard) -> None:
-        if heard.send and not self._transport.is_closing():
-            self._transport.write(b"".join(_LENGTH.pack(len(message)) + message for message in heard.send))
+    def _say(self, messages: Sequence[bytes]) -> None:
+        if messages and not self._transport.is_closing():
+            self._transport.write(b"".join(_LENGTH.pack(len(message)) + message for message in messages))
 
     def _tick(self) -> None:
         self._timer = None
         heard = self._session.tick(self._loop.time())
-        self._take(heard)
+        self._say(heard.send)
         if heard.end is None:
             self._wait()
         else:
