@@ -220,6 +220,24 @@ def test_a_reload_keeps_sessions_and_ends_what_is_not_permitted_any_more(registr
         assert client.changes() == (RemoveAll(ALICE_NAME, ANY, IN),)
 
 
+def test_a_peer_that_a_reload_hides_is_withdrawn_and_comes_back_with_the_next(registry: Registry) -> None:
+    registry.peers({ALICE: "192.0.2.1:1", BOB: "192.0.2.2:2"})
+    zone = '[zone."wg.example.com"]\ndevice = "wg0"\n'
+    registry.start(*registry.configure(zone))
+    with session(registry) as client:
+        client.subscribe(ALICE_NAME)
+        client.changes()
+        registry.configure(zone + f'exclude = ["{ALICE}"]\n')
+        registry.signal(signal.SIGHUP)
+        assert client.changes() == (RemoveAll(ALICE_NAME, ANY, IN),)
+        client.subscribe(BOB_NAME)
+        assert data(client.changes(), SRV) == service(BOB_NAME, 2)
+        registry.peers({ALICE: "192.0.2.7:7", BOB: "192.0.2.2:2"})  # of which nothing is told
+        registry.configure(zone)
+        registry.signal(signal.SIGHUP)
+        assert data(client.changes(), SRV) == service(ALICE_NAME, 7)
+
+
 def test_a_shutdown_tells_when_to_come_back(registry: Registry) -> None:
     registry.start()
     with session(registry) as one, session(registry) as other:
