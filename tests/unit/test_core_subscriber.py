@@ -501,6 +501,13 @@ class TestTime:
         server.grant()
         assert server.session.deadline == 65
 
+    def test_what_was_answered_before_the_network_changed_says_nothing_of_the_other_one(self, server: Server) -> None:
+        server.take(server.session.prove(20.0))
+        server.take(server.session.ping(21.0))
+        assert server.session.deadline == 20 + ANSWER
+        server.take(server.session.prove(22.0))
+        assert server.session.deadline == 22 + PROOF
+
     def test_anything_proves_it(self, server: Server) -> None:
         server.take(server.session.prove(20.0))
         server.now = 21.0

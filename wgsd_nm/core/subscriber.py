@@ -154,15 +154,18 @@ class Subscriber:
         return Heard(send=(*leave, *self._subscriptions(now)))
 
     def ping(self, now: float) -> Heard:
-        """Find out now whether the session is alive, unless that is under way."""
+        """The network changed: find out whether the session is alive, unless that is under way."""
+        self._proof_by = inf
         return Heard() if self._asked else Heard(send=(self._keepalive(now),))
 
     def prove(self, now: float) -> Heard:
         """The server has answered elsewhere: it has PROOF seconds to say something here, if it has not lately."""
         if not self._asked and now < self._heard + ANSWER:
             return Heard()
-        self._proof_by = min(self._proof_by, now + PROOF)
-        return self.ping(now)
+        proof_by = min(self._proof_by, now + PROOF)
+        heard = self.ping(now)
+        self._proof_by = proof_by
+        return heard
 
     def tick(self, now: float) -> Heard:
         """Time has passed."""
