@@ -503,13 +503,14 @@ class TestNetwork:
 
     def test_a_registry_that_was_silent_is_tried_again_when_it_answers(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(reconnect, "jittered", lambda _delay, _chance: 3600.0)
-        monkeypatch.setattr(exchange, "FIRST_TIMEOUT", 0.001)
 
         async def scene(world: Scene) -> None:
             world.registry.is_silent = True
-            world.follow(BOB, SELF)
-            await world.asked(exchange.TRIES)
-            assert await world.rests()
+            with monkeypatch.context() as hurry:
+                hurry.setattr(exchange, "FIRST_TIMEOUT", 0.001)
+                world.follow(BOB, SELF)
+                await world.asked(exchange.TRIES)
+                assert await world.rests()
             world.registry.is_silent = False
             world.sessions.answered("wg0", str(world.server))
             await (await world.clients.get()).begins()
@@ -566,6 +567,25 @@ class TestEnd:
             assert (await world.told(SessionChanged, 2)).following == frozenset()
             assert await client.ended()
             world.sessions.network_changed()
+            await world.clients.get()
+            assert now() - began >= 0.2
+
+        play(scene)
+
+    def test_its_delay_outlives_another_users_turn_and_another_activation(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(reconnect, "SETTLED", 0.0)
+
+        async def scene(world: Scene) -> None:
+            client = await world.begin()
+            now = asyncio.get_running_loop().time
+            began = now()
+            client.says(dso.unidirectional(RetryDelay(200).tlv()))
+            await world.told(SessionChanged, 2)
+            world.sessions.follow(Follow())
+            world.sessions.follow(Follow())
+            world.follow(BOB, SELF, activation="/2")
             await world.clients.get()
             assert now() - began >= 0.2
 

@@ -61,20 +61,29 @@ class PushSessions:
     def __init__(self, handle: Callable[[Event], None]) -> None:
         self._handle = handle
         self._registries: dict[_Place, _Registry] = {}
+        self._left: dict[_Place, Reconnect] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     def follow(self, order: Follow) -> None:
-        """Have these sessions and no others. Of those that end nothing more is told."""
+        """Have these sessions and no others. Of those that end nothing more is told.
+
+        For how long a registry wanted to be left alone is kept (RFC 8490 section 6.6.3).
+        """
         wanted = {
             _Place(each.interface, each.activation, server, each.zone): each.keys
             for each in order.tunnels
             for server in each.servers
         }
         for place in self._registries.keys() - wanted.keys():
-            self._registries.pop(place).close()
+            registry = self._registries.pop(place)
+            registry.close()
+            self._left[place._replace(activation="")] = registry.reconnect
+        now = asyncio.get_running_loop().time()
+        self._left = {place: left for place, left in self._left.items() if left.ordered > now}
         for place, keys in wanted.items():
             if place not in self._registries:
-                self._registries[place] = _Registry(place, self._handle, self._tasks)
+                left = self._left.pop(place._replace(activation=""), Reconnect())
+                self._registries[place] = _Registry(place, left.network_changed(), self._handle, self._tasks)
             self._registries[place].follow(keys, may_work=order.may_work)
 
     def network_changed(self) -> None:
@@ -100,14 +109,16 @@ class _Registry:
     While nothing may be done there is no timer and no try, and a connection is left as it is.
     """
 
-    def __init__(self, place: _Place, handle: Callable[[Event], None], tasks: set[asyncio.Task[None]]) -> None:
+    def __init__(
+        self, place: _Place, known: Reconnect, handle: Callable[[Event], None], tasks: set[asyncio.Task[None]]
+    ) -> None:
+        self.reconnect = known
         self.keys: frozenset[PublicKey] = frozenset()
         self.may_work = False
         self._place = place
         self._handle = handle
         self._tasks = tasks
         self._loop = asyncio.get_running_loop()
-        self._reconnect = Reconnect()
         self._timer: asyncio.TimerHandle | None = None
         self._trying: asyncio.Task[None] | None = None
         self._connection: _Connection | None = None
@@ -121,7 +132,7 @@ class _Registry:
             self._connection.wanted()
 
     def network_changed(self) -> None:
-        self._reconnect = self._reconnect.network_changed()
+        self.reconnect = self.reconnect.network_changed()
         if self._connection is None or not self._connection.is_established:
             self.close()
             self._arrange()
@@ -133,9 +144,9 @@ class _Registry:
             if self._told:
                 self._connection.prove()
             return
-        before = self._reconnect
-        self._reconnect = before.answers(self._loop.time(), random.random())
-        if self._timer is not None and self._reconnect.due < before.due:
+        before = self.reconnect
+        self.reconnect = before.answers(self._loop.time(), random.random())
+        if self._timer is not None and self.reconnect.due < before.due:
             self._give_up()
             self._arrange()
 
@@ -147,7 +158,7 @@ class _Registry:
             connection.close()
 
     def established(self) -> None:
-        self._reconnect = self._reconnect.established()
+        self.reconnect = self.reconnect.established()
 
     def heard(self, answers: dict[PublicKey, Answer], ask: dict[PublicKey, None]) -> None:
         if answers or ask:
@@ -167,12 +178,12 @@ class _Registry:
         now, chance, server = self._loop.time(), random.random(), self._place.server
         match outcome:
             case None:
-                self._reconnect = self._reconnect.lost(lasted, now, chance)
+                self.reconnect = self.reconnect.lost(lasted, now, chance)
             case End():
-                self._reconnect = self._reconnect.ended(outcome, lasted, now, chance)
+                self.reconnect = self.reconnect.ended(outcome, lasted, now, chance)
             case ProtocolError():
                 _log.warning("the registry %s breaks the push protocol, so it is polled: %s", server, outcome)
-                self._reconnect = self._reconnect.broken(now)
+                self.reconnect = self.reconnect.broken(now)
         _log.debug("the push session with %s is over: %s", server, outcome or "lost")
         self._connection = None
         self._arrange()
@@ -183,7 +194,7 @@ class _Registry:
         if not self.may_work or not self.keys:
             self._give_up()
         elif self._timer is None and self._trying is None:
-            self._timer = self._loop.call_at(max(self._reconnect.due, self._loop.time()), self._try)
+            self._timer = self._loop.call_at(max(self.reconnect.due, self._loop.time()), self._try)
 
     def _give_up(self) -> None:
         if self._timer is not None:
@@ -211,11 +222,11 @@ class _Registry:
                 self._connection = await self._open(name_server, port)
         except (NegativeAnswer, BadAnswer) as error:
             _log.debug("no push at %s: %s", self._place.server, error)
-            self._reconnect = self._reconnect.absent(self._loop.time(), random.random())
+            self.reconnect = self.reconnect.absent(self._loop.time(), random.random())
         except (LookupFailed, OSError) as error:  # TimeoutError is an OSError
             _log.debug("no push session with %s: %s", self._place.server, error)
             silent = isinstance(error, NoAnswer | RegistryUnreachable)
-            self._reconnect = self._reconnect.unreachable(self._loop.time(), random.random(), silent=silent)
+            self.reconnect = self.reconnect.unreachable(self._loop.time(), random.random(), silent=silent)
         finally:
             name_server.close()
         self._trying = None
