@@ -142,8 +142,10 @@ def test_who_is_late_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     monkeypatch.setattr(hour, "COUNTING", (sys.executable, "-c", late))
     monkeypatch.setattr(hour, "WARM_UP", 0)
     monkeypatch.setattr(hour, "SLACK", 3)
+    began = time.monotonic()
     with pytest.raises(subprocess.TimeoutExpired):
         hour.measure_push(0)
+    assert time.monotonic() < began + 30
     started = [Path("/proc", file.name) for file in tmp_path.iterdir()]
     assert started
     assert not any(process.exists() for process in started)
