@@ -249,7 +249,7 @@ def test_our_lookup_finds_peers_by_wgsd(world: World, stations: tuple[Station, S
         for station in stations
     ]
     assert results[0][keys["dave"].public] == "set"
-    assert results[1][keys["carol"].public] in ("set", "unchanged")  # Carol may have come through already
+    assert results[1][keys["carol"].public] in ("set", "unchanged", "roamed")  # Carol may have come through meanwhile
     assert carol.peers()[keys["dave"].public].endpoint == seen["dave"]
     assert dave.peers()[keys["carol"].public].endpoint == seen["carol"]
     assert carol.ping(DAVE)
