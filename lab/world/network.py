@@ -46,6 +46,16 @@ def cut_off(world: World, host: Host) -> Iterator[None]:
         world.internet.ip(f"link set to-{host.name} up")
 
 
+@contextmanager
+def dropping(host: Host, name: str, hook: str, condition: str) -> Iterator[None]:
+    """A host drops the packets of a hook that this is true of, in the words of nft(8), and says nothing."""
+    host.nft(f"table inet {name} {{ chain {name} {{ type filter hook {hook} priority 0; {condition} drop; }}; }}")
+    try:
+        yield
+    finally:
+        host.nft(f"delete table inet {name}")
+
+
 def give_other_ports(nat: Nat, first: int, last: int) -> None:
     """Have a router forget all connections and give outside ports of this range from now on, one to each inside port.
 

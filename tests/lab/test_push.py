@@ -13,8 +13,9 @@ from functools import partial
 
 import pytest
 
-from lab.world import Host, Laptop, Nat, wait_for
+from lab.world import Laptop, Nat, wait_for
 from lab.world.agent import follows
+from lab.world.network import dropping
 from lab.world.world import ADDRESSES
 from tests.lab.agents import REGISTRY, Meeting, answered_again, let_pass, serve, talking, wait_content
 
@@ -26,16 +27,6 @@ SESSION = 30.0
 """Seconds for a session to be made where nothing is in its way."""
 NOTICED = 120.0
 """Seconds after which a session that died without a word is noticed: a keepalive a minute, and what TCP gives it."""
-
-
-@contextmanager
-def dropping(host: Host, name: str, hook: str, condition: str) -> Iterator[None]:
-    """Have a host drop some packets without a word."""
-    host.nft(f"table inet {name} {{ chain {name} {{ type filter hook {hook} priority 0; {condition} drop; }}; }}")
-    try:
-        yield
-    finally:
-        host.nft(f"delete table inet {name}")
 
 
 @contextmanager

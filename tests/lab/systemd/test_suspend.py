@@ -17,6 +17,7 @@ from lab.world import Station, World, wait_for
 from lab.world.agent import ZONE, start_registry
 from lab.world.host import call as command
 from lab.world.install import NETWORK_MANAGER
+from lab.world.network import dropping
 from lab.world.registry import Registry
 from lab.world.report import collect
 from lab.world.wireguard import parse_dump
@@ -121,19 +122,23 @@ def suspend() -> float:
 
 
 def test_whoever_moved_in_the_night_is_found_in_the_morning(night: Night) -> None:
-    """Nobody sends to Bob, so that Alice could not suspect anything; only waking up makes her agent ask."""
+    """Nobody sends to Bob, so that Alice could not suspect anything; only waking up makes her agent ask.
+
+    Here only her machine really sleeps, and shortly: so that she is not told meanwhile, nothing pushed gets to her.
+    """
     world, bob = night.world, night.bob
     former = night.endpoint()
-    bob.move(world.nat_c)
-    night.bob_comes()
-    assert night.endpoint() == former, "this is to be found out in the morning"
-    shaken = night.handshake_with_registry()
+    with dropping(world.registry, "asleep", "output", f"oifname wg0 ip daddr {ALICE} tcp sport 53"):
+        bob.move(world.nat_c)
+        night.bob_comes()
+        assert night.endpoint() == former, "this is to be found out in the morning"
+        shaken = night.handshake_with_registry()
 
-    awake = suspend()
+        awake = suspend()
 
-    now = world.endpoint_seen("bob")
-    assert now.startswith(f"{world.nat_c.public}:")
-    wait_for(lambda: night.endpoint() == now, RECOVERED, "Bob's new endpoint to be set", 0.2)
+        now = world.endpoint_seen("bob")
+        assert now.startswith(f"{world.nat_c.public}:")
+        wait_for(lambda: night.endpoint() == now, RECOVERED, "Bob's new endpoint to be set", 0.2)
     assert night.alice.ping(BOB, HANDSHAKE)
     assert bob.ping(ALICE, HANDSHAKE)
     assert night.handshake_with_registry() > max(shaken, int(awake) - 1)
