@@ -272,8 +272,8 @@ _PEER_HEAD = struct.Struct("=I32s I32x Iqq IH2x IQ IQ I4x")
 """A peer's first attributes as drivers/net/wireguard/netlink.c, get_peer() writes them, each behind its header."""
 
 
-_PEER_START = struct.Struct("=I32s I32x")
-"""The first two of them: the key is read, the preshared key is not."""
+_PEER_START = struct.Struct("=HHI32s I32x")
+"""The header around them, and the first two of them: the key is read, the preshared key is not."""
 _RECORD = struct.Struct("=32s Iqq IH2x IQ IQ I4x")
 """The same without the preshared key, and without the key's header: a peer's *record*, up to its endpoint."""
 
@@ -344,15 +344,11 @@ class DeviceDecoder:
 
     def add(self, message: memoryview) -> None:
         """One message without its netlink header. Nothing of it is kept but the values. Raises DeviceError."""
-        peers = self._peers
         for kind, start, stop in _attributes(message, _GENERIC.size, len(message)):
             if kind == WGDEVICE_A_PEERS:
-                for _, first, end in _attributes(message, start, stop):
-                    peer = self._peer(message, first, end)
-                    key = peer.public_key.raw
-                    if key in peers:
-                        peer = replace(peers[key], allowed_ips=peers[key].allowed_ips + peer.allowed_ips)
-                    peers[key] = peer
+                for _, first, end in _attributes(message, self._add_usual(message, start, stop), stop):
+                    peer = _decode_peer(message, first, end)
+                    self._add(peer.public_key.raw, peer)
             elif kind == WGDEVICE_A_PUBLIC_KEY:
                 self._public_key = _key(message, start, stop)
             elif kind == WGDEVICE_A_LISTEN_PORT:
@@ -362,21 +358,41 @@ class DeviceDecoder:
             elif kind == WGDEVICE_A_IFINDEX:
                 self._index = _number(_U32, message, start, stop)
 
-    def _peer(self, data: memoryview, start: int, stop: int) -> Peer:
-        if stop - start < _PEER_START.size:
-            return _decode_peer(data, start, stop)
-        a, key, b = _PEER_START.unpack_from(data, start)
-        if (a, b) != _PEER_HEAD_LAYOUT[:2]:
-            return _decode_peer(data, start, stop)
-        record = key + data[start + _PEER_START.size : stop].tobytes()
-        known = self._known.get(key)
-        if known is None or known[0] != record:
-            peer = _decode_record(record, known) or _decode_peer(data, start, stop)
-            if peer.endpoint is not None and getattr(peer.endpoint.address, "scope_id", None) is not None:
-                return peer  # the interface that is its scope may get another name
-            known = record, peer
-        self.records[key] = known
-        return known[1]
+    def _add(self, key: bytes, peer: Peer) -> None:
+        first = self._peers.get(key)
+        self._peers[key] = peer if first is None else replace(first, allowed_ips=first.allowed_ips + peer.allowed_ips)
+
+    def _add_usual(self, data: memoryview, at: int, stop: int) -> int:
+        """Add the peers that come in the kernel's usual layout, up to the first that does not; returns where that is.
+
+        This is nearly all that is done with a device of which little has changed, and so all in one loop.
+        """
+        unpack_from, size, layout = _PEER_START.unpack_from, _PEER_START.size, _PEER_HEAD_LAYOUT[:2]
+        peers, records, known = self._peers, self.records, self._known
+        while stop - at >= size:
+            length, _, a, key, b = unpack_from(data, at)
+            end = at + length
+            if (a, b) != layout or length < size or end > stop:
+                break
+            record = key + data[at + size : end].tobytes()
+            before = known.get(key)
+            if before is not None and before[0] == record:
+                peer, records[key] = before[1], before
+            else:
+                peer = _decode_record(record, before) or _decode_peer(data, at + _ATTRIBUTE.size, end)
+                if not _has_scope(peer):
+                    records[key] = record, peer
+            if key in peers:
+                self._add(key, peer)
+            else:
+                peers[key] = peer
+            at = end + -length % 4
+        return at
+
+
+def _has_scope(peer: Peer) -> bool:
+    """Whether an interface is part of its endpoint: that may get another name, while the octets stay the same."""
+    return peer.endpoint is not None and getattr(peer.endpoint.address, "scope_id", None) is not None
 
 
 def _decode_record(record: bytes, known: tuple[bytes, Peer] | None) -> Peer | None:
