@@ -180,4 +180,4 @@ def test_when_the_nats_are_soft_again_both_meet(hard: Parley) -> None:
     wait_direct(hard.meeting)
     assert is_direct(hard.meeting)
     for laptop in hard.meeting.laptops:
-        assert reason(hard.meeting, laptop) == "connected"
+        wait_said(hard.meeting, laptop, "connected")
