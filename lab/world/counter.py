@@ -15,12 +15,12 @@ PRIORITIES = {"prerouting": -300, "forward": 0, "postrouting": 300}
 class Counter:
     """An nftables counter in a table of its own; as a context manager it counts inside."""
 
-    def __init__(self, host: Host, name: str, hook: str, condition: str) -> None:
-        """`condition` is what nft says before the verdict, `hook` one of PRIORITIES."""
+    def __init__(self, host: Host, name: str, hook: str, *conditions: str) -> None:
+        """Each of `conditions` is what nft says before the verdict, `hook` one of PRIORITIES."""
         self._host = host
         self._table = f"count_{name}"
         self._hook = hook
-        self._condition = condition
+        self._rules = "\n".join(f"{condition} counter name seen" for condition in conditions)
 
     def start(self) -> None:
         """Count from now on."""
@@ -29,7 +29,7 @@ class Counter:
                 counter seen {{}}
                 chain seen {{
                     type filter hook {self._hook} priority {PRIORITIES[self._hook]}
-                    {self._condition} counter name seen
+                    {self._rules}
                 }}
             }}
         """)

@@ -45,7 +45,8 @@ HANDSHAKES: Final = 12.0
 """Two of the kernel's tries and a bit; who has not answered by then does not."""
 NOTICED: Final = 45.0
 """Seconds in which the silence of the registry's peer is noticed (15 of sending into it) and ended."""
-QUESTION: Final = "meta l4proto { tcp, udp } th dport 53"
+QUESTIONS: Final = ("udp dport 53", "tcp dport 53 tcp flags & (syn | ack) == syn")
+"""Of TCP the first packet: a session with a registry that is not asked any more ends where it began."""
 OURS: Final = "meta skuid 1000"
 """What the agent sends, and nobody else on the laptop: NetworkManager asks for host names by itself."""
 
@@ -242,6 +243,11 @@ def dropped(laptop: Laptop) -> int:
     return int(dict(zip(names, values, strict=True))["IPReversePathFilter"]) + int(rule)
 
 
+def questions(where: str) -> Iterator[str]:
+    """What nft(8) says of a question that is seen there."""
+    return (f"{where} {question}" for question in QUESTIONS)
+
+
 @dataclass(frozen=True, slots=True)
 class Ways:
     """Where the agent's questions went: into the tunnel, out of the uplink; and where questions were seen go by."""
@@ -259,10 +265,10 @@ def watching(tunnel: FullTunnel) -> Iterator[list[Ways]]:
     Counting begins farthest from the agent and ends there: what is seen to leave alice is seen wherever it comes by.
     """
     world, ways = tunnel.world, list[Ways]()
-    inside = Counter(tunnel.alice, "inside", "postrouting", f"oifname wg0 {OURS} {QUESTION}")
-    beside = Counter(tunnel.alice, "beside", "postrouting", f"oifname eth0 {OURS} {QUESTION}")
-    at_router = Counter(world.nat_a, "beside", "forward", f"iifname lan0 oifname pub0 {QUESTION}")
-    at_exit = Counter(tunnel.dave, "exit", "prerouting", f"iifname wg0 {QUESTION}")
+    inside = Counter(tunnel.alice, "inside", "postrouting", *questions(f"oifname wg0 {OURS}"))
+    beside = Counter(tunnel.alice, "beside", "postrouting", *questions(f"oifname eth0 {OURS}"))
+    at_router = Counter(world.nat_a, "beside", "forward", *questions("iifname lan0 oifname pub0"))
+    at_exit = Counter(tunnel.dave, "exit", "prerouting", *questions("iifname wg0"))
     with at_exit, at_router, beside, inside:
         yield ways
         ways.append(Ways(inside.packets(), beside.packets(), at_router.packets(), at_exit.packets()))
@@ -323,10 +329,10 @@ def test_the_registrys_name_is_asked_beside_the_tunnel(full: FullTunnel) -> None
         pinging = undo.enter_context(Pinging(alice, Registry.address))
         answered_again((pinging,), time.time(), 20)
         leaked = undo.enter_context(
-            Counter(alice, "leaked", "postrouting", f"oifname wg0 {OURS} ip daddr != {Registry.address} {QUESTION}")
+            Counter(alice, "leaked", "postrouting", *questions(f"oifname wg0 {OURS} ip daddr != {Registry.address}"))
         )
         asked = undo.enter_context(
-            Counter(alice, "asked", "postrouting", f"oifname eth0 {OURS} ip daddr {world.nat_a.lan}.1 {QUESTION}")
+            Counter(alice, "asked", "postrouting", *questions(f"oifname eth0 {OURS} ip daddr {world.nat_a.lan}.1"))
         )
         undo.callback(world.nat_a.set_names, NAMES)
         world.nat_a.set_names({REGISTRY_NAME: [NEW_HOME]})
