@@ -102,8 +102,7 @@ def overtaken(peer: PeerWatch, reason: Reason) -> PeerWatch:
 
 def polling_interval(tunnel: TunnelWatch, now: float) -> float:
     """Seconds between two lookups of a peer that is not reached, the shortest now; 0 if all changes are pushed."""
-    peers = [peer for key, peer in tunnel.peers.items() if tunnel.managed(key)]
-    polled = [peer for peer in peers if not tunnel.follows(peer)]
+    polled = tunnel.polled
     if not polled and tunnel.sessions.keys() >= {str(server) for server in tunnel.discovery.servers}:
         return 0.0
     trying = [peer for peer in polled if peer.trying_since is not None]

@@ -207,12 +207,16 @@ class TunnelWatch:
         return all(peer.public_key in self.sessions.get(source, ()) for source in telling)
 
     @property
+    def polled(self) -> list[PeerWatch]:
+        """The peers that are ours to set and whose changes are not pushed."""
+        return [peer for key, peer in self.peers.items() if self.managed(key) and not self.follows(peer)]
+
+    @property
     def registry_error(self) -> LookupFailed | None:
         """Why no registry answered; none while they tell of every change unasked."""
-        if self.lookup_error is None or not self.sessions:
-            return self.lookup_error
-        told = all(self.follows(peer) for key, peer in self.peers.items() if self.managed(key))
-        return None if told else self.lookup_error
+        if self.lookup_error is None or (self.sessions and not self.polled):
+            return None
+        return self.lookup_error
 
     @property
     def refusal(self) -> WgsdError | None:
