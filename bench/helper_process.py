@@ -82,7 +82,7 @@ def endpoint_of(number: int) -> Endpoint:
 async def run(table: Table) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, table.make_peers)
     bus = Bus(system=True)
-    await serve(bus, Service(table, Authorization(bus, frozenset)), IDLE_AFTER)
+    await serve(bus, Service(table, Authorization(bus, frozenset), bus.drain), IDLE_AFTER)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The lab's command line: needs, build, run, demo, shell."""
+"""The lab's command line: needs, build, run, demo, installed, shell."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lab import cache, host, job, wgsd
+from lab import cache, host, installed, job, wgsd
+from lab.disk import ensure as ensure_disk
 from lab.errors import LabError
 from lab.image import SUITES
 from lab.machine import FAST, SYSTEMD
@@ -37,20 +38,28 @@ def _build(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    kind = SYSTEMD if options.systemd else FAST
-    files = cache.ensure(options.suite, kind)
+    disk = ensure_disk(Path(options.disk)) if options.disk else None
+    kind = SYSTEMD if options.systemd or disk else FAST
+    files = cache.ensure(options.suite, *(() if disk else (kind,)))
     programs = wgsd.ensure() if options.wgsd else None
+    stdin = sys.stdin.fileno() if options.stdin else None
     if options.share:
         share = Path(options.share).resolve()
         share.mkdir(parents=True, exist_ok=True)
         _hand_over(programs, share)
-        return job.run(files, kind, options.command, share, options.timeout)
+        return job.run(files, kind, options.command, share, options.timeout, stdin, disk)
     with _temporary_share() as share:
         _hand_over(programs, share)
-        status = job.run(files, kind, options.command, share, options.timeout)
+        status = job.run(files, kind, options.command, share, options.timeout, stdin, disk)
         if status and any((share / "out").iterdir()):
             _keep(share / "out")
         return status
+
+
+def _installed(options: argparse.Namespace) -> int:
+    files = cache.ensure(options.suite)
+    with _temporary_share() as share:
+        return installed.run(options.suite, files, share, options.timeout)
 
 
 def _hand_over(programs: Path | None, share: Path) -> None:
@@ -103,11 +112,22 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", parents=[machine], help="run a command in a fresh machine, as root in /src")
     run.add_argument("--timeout", type=float, default=600.0, metavar="SECONDS", help="(%(default)s)")
     run.add_argument("--share", metavar="FOLDER", help="what the guest sees as /lab, instead of a temporary folder")
+    run.add_argument(
+        "--disk", metavar="FILE", help="boot, and keep what changes in this image, which is made if needed"
+    )
     run.add_argument("--wgsd", action="store_true", help="put CoreDNS with wgsd, and wgsd-client, into /lab/wgsd")
+    run.add_argument("--stdin", action="store_true", help="pass on to the command what comes on standard input")
     run.add_argument("command", nargs="+", metavar="COMMAND")
     run.set_defaults(call=_run)
     demo = commands.add_parser("demo", parents=[machine], help="the seed scenario, told step by step")
-    demo.set_defaults(call=_run, command=["python3", "-m", "lab.story"], share=None, timeout=600.0, wgsd=False)
+    demo.set_defaults(
+        call=_run, command=["python3", "-m", "lab.story"], share=None, disk=None, timeout=600.0, wgsd=False,
+        stdin=False,
+    )  # fmt: skip
+    booted = commands.add_parser("installed", help="the package on a machine that is switched off and on again")
+    booted.add_argument("--suite", choices=SUITES, default=SUITES[0], help="the machine's Debian (%(default)s)")
+    booted.add_argument("--timeout", type=float, default=900.0, metavar="SECONDS", help="for each boot (%(default)s)")
+    booted.set_defaults(call=_installed)
     shell = commands.add_parser("shell", parents=[machine], help="look around in a fresh machine")
     shell.set_defaults(call=_shell, timeout=86400.0)
     return parser

@@ -46,7 +46,7 @@ def ensure(suite: str, *kinds: Kind) -> Path:
     if missing:
         raise LabError(f"packages are missing on this host; install them:\n{host.install_line(missing)}")
     home().mkdir(parents=True, exist_ok=True)
-    with lock(home() / "lock"):
+    with lock(home() / f"{suite}.lock"):
         if not files.is_dir():
             _build_image(suite, files)
         for kind in kinds:

@@ -27,10 +27,10 @@ SUITES = ("bookworm", "trixie")
 IMAGE_SIZE = "2G"
 
 PACKAGES = (
-    "avahi-utils", "bind9-dnsutils", "conntrack", "dbus", "dbus-user-session", "dnsmasq-base", "dnsperf", "iproute2",
-    "iputils-ping", "kmod", "knot", "knot-dnsutils", "libpam-systemd", "linux-image-amd64", "network-manager",
-    "nftables", "nsd", "polkitd", "procps", "python3", "systemd", "systemd-resolved", "systemd-sysv", "tcpdump",
-    "udev", "wireguard-tools",
+    "avahi-utils", "bash-completion", "bind9-dnsutils", "conntrack", "dbus", "dbus-user-session", "dnsmasq-base",
+    "dnsperf", "gettext", "iproute2", "iputils-ping", "kmod", "knot", "knot-dnsutils", "libpam-systemd",
+    "linux-image-amd64", "make", "man-db", "network-manager", "nftables", "nsd", "polkitd", "procps", "python3",
+    "systemd", "systemd-resolved", "systemd-sysv", "tcpdump", "udev", "wireguard-tools",
 )  # fmt: skip
 INSTALLED_FILES = {
     "labinit": "usr/local/sbin/labinit",
@@ -38,6 +38,9 @@ INSTALLED_FILES = {
     "lab.service": "etc/systemd/system/lab.service",
     "seat-session.service": "etc/systemd/system/seat-session.service",
 }
+NOT_KEPT = ("boot/initrd*", "var/lib/apt/lists/*_*", "var/cache/apt/*.bin", "var/cache/apt/archives/*.deb")
+MANUAL_EXCLUDED = "etc/dpkg/dpkg.cfg.d/99mmdebstrap"
+"""What has dpkg leave manual pages out; of packages that are installed in the guest they are wanted."""
 INITRD_MODULES = ("virtio_pci", "virtio_blk", "ext4", "9pnet_virtio", "9p", "overlay", "virtio_console")
 INITRD_APPLETS = ("sh", "mount", "umount", "insmod", "switch_root", "mkdir", "sleep", "cat")
 UNUSED = (
@@ -101,7 +104,7 @@ def _trim(root: Path) -> None:
     modules = root / "lib/modules" / _kernel_release(root) / "kernel"
     for name in UNUSED:
         shutil.rmtree(modules / name, ignore_errors=True)
-    for pattern in ("boot/initrd*", "var/lib/apt/lists/*_*", "var/cache/apt/*.bin", "var/cache/apt/archives/*.deb"):
+    for pattern in (*NOT_KEPT, MANUAL_EXCLUDED):
         for path in root.glob(pattern):
             path.unlink()
     _run(host.program("depmod"), "-b", root, _kernel_release(root))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""One command run in a restored machine: the source tree goes in, output and exit status come out."""
+"""One command run in a machine: the source tree goes in, output and exit status come out."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ from lab.progress import say
 from lab.snapshot import state_file
 
 MACHINE_DIED = 99
-SOURCES = ("wgsd_nm", "tests", "lab", "data", "bench", "extension", "pyproject.toml")
+SOURCES = (
+    "wgsd_nm", "tests", "lab", "data", "bench", "extension", "docs", "man", "packaging", "tools", "Makefile",
+    "CHANGELOG.md", "README.md", "pyproject.toml",
+)  # fmt: skip
 COMPILED = ("wgsd_nm", "lab/world")
 COMPILED_SUFFIX = f".{sys.implementation.cache_tag}.pyc"
 CHUNK = 65536
@@ -56,16 +59,29 @@ def _wanted(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
     return entry
 
 
-def run(files: Path, kind: Kind, command: list[str], share: Path, timeout: float, stdin: int | None = None) -> int:
+def run(
+    files: Path,
+    kind: Kind,
+    command: list[str],
+    share: Path,
+    timeout: float,
+    stdin: int | None = None,
+    disk: Path | None = None,
+) -> int:
     """Run the command, copying its output as it comes; returns its exit status, or 99 if the machine did not finish.
 
-    If `stdin` is a file descriptor, what is read from it goes to the command.
+    If `stdin` is a file descriptor, what is read from it goes to the command. With a disk, the machine boots from it,
+    and has switched itself off in the end; without one it is restored from the snapshot. Raises LabError.
     """
     (share / "out").mkdir(exist_ok=True)
-    deadline = time.monotonic() + timeout
-    with Machine(files, kind, share, state_file(files, kind)) as machine:
+    state = state_file(files, kind) if disk is None else None
+    with Machine(files, kind, share, state, disk) as machine:
         archive = pack(command, stdin is not None)
-        machine.resume()
+        if disk is None:
+            machine.resume()
+        else:
+            machine.wait_ready()
+        deadline = time.monotonic() + timeout
         machine.control.settimeout(timeout)
         try:
             machine.control.sendall(b"go %.3f %d\n%s" % (time.time(), len(archive), archive))
@@ -73,6 +89,8 @@ def run(files: Path, kind: Kind, command: list[str], share: Path, timeout: float
         except (TimeoutError, OSError) as error:
             status = f"lost it: {error}"
         if isinstance(status, int):
+            if disk is not None:
+                machine.wait_off()
             return status
         say(f"the machine {status}; its console ends with:\n{machine.console_tail()}")
         return MACHINE_DIED

@@ -6,11 +6,9 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from lab.errors import LabError
 from lab.image import GUEST
 from lab.machine import FAST, SYSTEMD, Kind, Machine
 
-BOOT_LIMIT = 300.0
 WARM_SCRIPTS = {FAST: ("warm-fast.sh",), SYSTEMD: ("warm-fast.sh", "warm-systemd.sh")}
 
 
@@ -23,20 +21,10 @@ def take(files: Path, kind: Kind) -> None:
     """Boot the image, warm it, and write its snapshot; raises LabError if it does not come up in time."""
     unfinished = files / f"{kind.name}.state.new"
     with tempfile.TemporaryDirectory() as share, Machine(files, kind, Path(share)) as machine:
-        machine.control.settimeout(BOOT_LIMIT)
-        lines = machine.control.makefile("rb")
-        try:
-            _expect_ready(lines.readline())
-            for name in WARM_SCRIPTS[kind]:
-                script = (GUEST / name).read_bytes()
-                machine.control.sendall(b"warm %d\n%s" % (len(script), script))
-                _expect_ready(lines.readline())
-        except (TimeoutError, LabError) as error:
-            raise LabError(f"the guest did not come up; its console ends with:\n{machine.console_tail()}") from error
+        machine.wait_ready()
+        for name in WARM_SCRIPTS[kind]:
+            script = (GUEST / name).read_bytes()
+            machine.control.sendall(b"warm %d\n%s" % (len(script), script))
+            machine.wait_ready()
         machine.save(unfinished)
     unfinished.rename(state_file(files, kind))
-
-
-def _expect_ready(line: bytes) -> None:
-    if line.strip() != b"READY":
-        raise LabError(f"the guest said {line!r}")

@@ -46,7 +46,7 @@ def start_agent(laptop: Laptop, configured: str) -> None:
 def agent_property(laptop: Laptop, name: str) -> Any:
     """A property of Agent1 as plain values: text, numbers, lists, dictionaries."""
     said = laptop.busctl_user("--json=short", "get-property", AGENT, AGENT_PATH, AGENT, name).stdout
-    return _plain(json.loads(said))
+    return plain(json.loads(said))
 
 
 def follows(laptop: Laptop) -> bool:
@@ -61,15 +61,15 @@ def agent_peer(world: World, laptop: Laptop, other: str) -> dict[str, Any]:
     return next((peer for peer in agent_property(laptop, "Peers") if peer["PublicKey"] == key), {})
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """busctl's JSON without its types."""
     match value:
         case {"type": str(), "data": data}:
-            return _plain(data)
+            return plain(data)
         case dict():
-            return {name: _plain(entry) for name, entry in value.items()}
+            return {name: plain(entry) for name, entry in value.items()}
         case list():
-            return [_plain(entry) for entry in value]
+            return [plain(entry) for entry in value]
     return value
 
 

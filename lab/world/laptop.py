@@ -35,7 +35,7 @@ class Laptop(Station):
         self._anchor = self._make_mounts()
 
     def _make_mounts(self) -> subprocess.Popen[str]:
-        """The process that holds the private mounts; few processes are used, each costs a twentieth of a second."""
+        """The process that holds the private mounts; few processes are used, for each is dear."""
         files = Path("/run/lab") / self.name
         fstab = [
             f"run-of-{self.name} /run tmpfs mode=755",

@@ -9,21 +9,19 @@ import re
 from pathlib import Path
 from typing import cast
 
-import pytest
-
 from tests.contract import texts
 from tests.contract.texts import DATA, INTERFACES, unit
 from tests.unit.core_story import BOB, HOME, Story, kernel_peer
-from wgsd_nm.agent.loop import Loop
+from tools.manual import Text
+from wgsd_nm.agent.loop import FIRST_NETWORK, Loop
 from wgsd_nm.agent.service import Service
 from wgsd_nm.bus import names
-from wgsd_nm.bus.connection import Bus
+from wgsd_nm.bus.connection import Bus, Interface
 from wgsd_nm.bus.wire import Variant
 from wgsd_nm.core import errors, schedule
-from wgsd_nm.core.model import PeerState, Source, State
+from wgsd_nm.core.model import PeerState, Source, State, Updates, Way
 from wgsd_nm.core.reason import Reason
 
-XML = INTERFACES / f"{names.AGENT}.xml"
 ACTIVATION = DATA / "dbus" / "services" / f"{names.AGENT}.service"
 UNIT = DATA / "systemd-user" / "wgsd-nm-agent.service"
 
@@ -36,6 +34,7 @@ OF_CHANGES = {
     Reason.ROLLED_BACK,
     Reason.RESOLVED,
 }
+CONTRACT = texts.contract(names.AGENT)
 OURS = "io.github.wgsd_nm.Error."
 RAISED = (
     errors.InvalidArguments,
@@ -65,87 +64,91 @@ class Still:
 
 
 def exported() -> Service:
-    return Service(Bus(system=False, address="unix:path=/nonexistent"), lambda: None)
+    return Service(Bus(system=False, address="unix:path=/nonexistent"), lambda: None, lambda _watch, _status: None)
 
 
-def comments() -> dict[str, str]:
-    return texts.require_documented(texts.described(XML))
+def watched() -> Interface:
+    """The interface of an agent that looks after one tunnel with one peer."""
+    service = exported()
+    service.start(cast("Loop", Still(Story.settled(kernel_peer(BOB, "10.0.0.1/32"), bob=HOME))))
+    return service.interface()
 
 
-def defined(comment: str) -> list[str]:
-    """The words of a comment's lists that a definition follows, two spaces and more apart."""
-    return re.findall(r"^ {8}([a-z-]+) {2,}\S", comment, re.MULTILINE)
+def described(kind: str, name: str) -> Text:
+    return CONTRACT.of_kind(kind)[name].text
+
+
+def terms(text: Text, title: str = "") -> list[str]:
+    return [each.term for each in text.definitions(title)]
 
 
 def test_the_code_exports_what_the_xml_describes() -> None:
-    interface, described = exported().interface(), texts.described(XML)
-    assert described.attrib["name"] == interface.name == names.AGENT
-    assert texts.parsed(XML).attrib["name"] == names.AGENT_PATH
-    assert texts.methods(described) == {
-        name: (method.arguments, method.results) for name, method in interface.methods.items()
-    }
-    assert {each.attrib["name"]: each.attrib["type"] for each in described.iter("property")} == {
-        name: each.signature for name, each in interface.properties.items()
-    }
-    assert {each.attrib["name"]: texts.arguments(each, None) for each in described.iter("signal")} == {
-        name: signal.arguments for name, signal in interface.signals.items()
-    }
-    members = [(each.tag, each.attrib["name"]) for each, _ in texts.documented(described)]
-    assert members == [
-        *(("method", name) for name in interface.methods),
-        *(("property", name) for name in interface.properties),
-        *(("signal", name) for name in interface.signals),
-    ]
-    assert {each.attrib["access"] for each in described.iter("property")} == {"read"}
+    texts.require_same(CONTRACT, exported().interface())
+    assert CONTRACT.path == names.AGENT_PATH
 
 
-def test_every_member_is_documented_and_every_method_with_its_errors() -> None:
-    said = comments()
-    for method in exported().interface().methods:
-        assert "Possible errors:" in said[method]
+def test_every_property_can_be_read_and_only_the_version_never_changes() -> None:
+    properties = list(texts.parsed(INTERFACES / f"{names.AGENT}.xml").iter("property"))
+    assert {each.attrib["access"] for each in properties} == {"read"}
+    annotated = {each.attrib["name"]: each.find("annotation") for each in properties}
+    (annotation,) = (each for each in annotated.values() if each is not None)
+    assert annotation is annotated["Version"]
+    assert annotation.attrib == {"name": "org.freedesktop.DBus.Property.EmitsChangedSignal", "value": "const"}
+
+
+def test_everything_says_since_when_it_is_there() -> None:
+    texts.require_versions(CONTRACT)
 
 
 def test_every_error_is_documented_and_every_documented_error_exists() -> None:
-    texts.require_errors(XML, RAISED)
-    text = XML.read_text()
-    assert all(name in text for name in names.ERROR_NAMES.values() if name.startswith(OURS))
+    texts.require_errors(CONTRACT, RAISED)
+    ours = {name for name in names.ERROR_NAMES.values() if name.startswith(OURS)}
+    assert ours <= set(texts.errors_of(CONTRACT))
+
+
+def test_only_reload_tells_of_a_bad_configuration_and_only_a_named_tunnel_can_be_a_wrong_one() -> None:
+    said = {name: texts.possible_errors(method) for name, method in CONTRACT.of_kind("method").items()}
+    assert {name for name, errors_ in said.items() if "BadConfiguration" in errors_} == {"Reload"}
+    assert said["RefreshTunnel"] - said["Refresh"] == {"InvalidArgs"}
+    assert said["Refresh"] <= said["RefreshTunnel"]
 
 
 def test_the_states_are_documented_in_the_order_in_which_they_are_chosen() -> None:
-    assert defined(comments()["State"]) == [str(state) for state in State]
+    assert terms(described("property", "State")) == [str(state) for state in State]
 
 
 def test_every_reason_is_documented_where_it_is_used() -> None:
-    said = comments()
-    assert set(defined(said["Peers"].partition("Codes of Reason")[2])) == set(Reason) - OF_CHANGES
-    assert set(re.findall(r"^ {8}([a-z-]+) +\S", said["EndpointChanged"], re.MULTILINE)) == OF_CHANGES
+    of_peers = terms(described("property", "Peers"), "Codes of Reason")
+    of_changes = terms(described("signal", "EndpointChanged"), "Codes of reason")
+    assert sorted(of_peers) == sorted(set(Reason) - OF_CHANGES)
+    assert sorted(of_changes) == sorted(OF_CHANGES)
 
 
-@pytest.mark.parametrize(("entry", "words"), [("Source", Source), ("State", PeerState)])
-def test_every_word_of_a_peers_source_and_state_is_documented(entry: str, words: type[Source | PeerState]) -> None:
-    text = re.split(rf"^ {{8}}{entry} s ", comments()["Peers"], flags=re.MULTILINE)[1]
-    text = re.split(r"^ {8}[A-Z]", text, flags=re.MULTILINE)[0]
-    assert re.findall(r'"([a-z-]+)"', text) == [str(word) for word in words]
+def test_every_word_of_an_entry_is_documented() -> None:
+    peers = described("property", "Peers")
+    assert terms(peers, "Words of Source") == [str(source) for source in Source]
+    assert terms(peers, "Words of Path") == [str(way) for way in Way if way]
+    assert terms(peers, "Words of State") == [str(state) for state in PeerState]
+    (updates,) = (each.text for each in described("property", "Tunnels").definitions() if each.term == "Updates")
+    assert re.findall(r'"([a-z-]+)" \(', updates) == [str(word) for word in Updates if word]
 
 
 def test_the_entries_of_tunnels_and_peers_are_those_that_are_sent() -> None:
-    async def shown() -> dict[str, dict[str, Variant]]:
-        service = exported()
-        story = Story.settled(kernel_peer(BOB, "10.0.0.1/32"), bob=HOME)
-        service.start(cast("Loop", Still(story)))
-        properties = service.interface().properties
-        return {name: cast("list[dict[str, Variant]]", properties[name].get())[0] for name in ("Tunnels", "Peers")}
+    async def sent() -> dict[str, list[dict[str, Variant]]]:
+        properties = watched().properties
+        return {name: cast("list[dict[str, Variant]]", properties[name].get()) for name in ("Tunnels", "Peers")}
 
-    for name, entry in asyncio.run(shown()).items():
-        described = re.findall(r"^ {8}([A-Z]\w+) ([a-z]+) +\S", comments()[name], re.MULTILINE)
-        assert described == [(key, value.signature) for key, value in entry.items()]
+    for name, (entry, *_) in asyncio.run(sent()).items():
+        documented = [(each.term, each.type) for each in described("property", name).definitions()]
+        assert documented == [(key, value.signature) for key, value in entry.items()]
 
 
 def test_the_numbers_in_the_xml_are_those_of_the_code() -> None:
-    text = " ".join(comments()["Refresh"].split())
+    text = " ".join(described("method", "Refresh").paragraphs())
     assert f"within {schedule.REFRESH:.0f} seconds" in text
     assert "wanted for three minutes" in text
     assert schedule.WANTED == 3 * 60
+    assert f"after {FIRST_NETWORK:.0f} seconds at the latest" in " ".join(CONTRACT.text.paragraphs())
 
 
 def test_activation_leads_to_the_unit_and_the_unit_to_the_program() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import cast
 
@@ -13,13 +14,14 @@ import pytest
 from tests.contract import texts
 from tests.contract.texts import DATA, INTERFACES, parsed, unit
 from wgsd_nm.bus import names
+from wgsd_nm.bus.wire import peer_to_wire
 from wgsd_nm.core import errors
-from wgsd_nm.core.model import ChangeResult
+from wgsd_nm.core.model import ChangeResult, Peer, PublicKey
 from wgsd_nm.helper import __main__ as program
-from wgsd_nm.helper.authorization import PERSON_ANSWERS_WITHIN, Authorization
+from wgsd_nm.helper.authorization import FRESH, PERSON_ANSWERS_WITHIN, Authorization
 from wgsd_nm.helper.service import MAX_CHANGES, Devices, Service
 
-XML = INTERFACES / f"{names.HELPER}.xml"
+CONTRACT = texts.contract(names.HELPER)
 CONF = DATA / "dbus" / "system.d" / f"{names.HELPER}.conf"
 POLICY = DATA / "polkit" / "io.github.wgsd-nm.helper1.policy"
 ACTIVATION = DATA / "dbus" / "system-services" / f"{names.HELPER}.service"
@@ -40,39 +42,44 @@ RAISED = (
 
 def exported() -> Service:
     nothing = cast("Devices", None)
-    return Service(nothing, cast("Authorization", None))
+    return Service(nothing, cast("Authorization", None), cast("Callable[[], Awaitable[None]]", None))
 
 
 def test_the_code_exports_what_the_xml_describes() -> None:
-    interface, described = exported().interface(), texts.described(XML)
-    assert described.attrib["name"] == interface.name == names.HELPER
-    assert parsed(XML).attrib["name"] == names.HELPER_PATH
-    assert texts.methods(described) == {
-        name: (method.arguments, method.results) for name, method in interface.methods.items()
-    }
-    assert not interface.properties
-    assert not interface.signals
-    assert {child.tag for child, _ in texts.documented(described)} == {"method"}
+    texts.require_same(CONTRACT, exported().interface())
+    assert CONTRACT.path == names.HELPER_PATH
 
 
-def test_every_member_is_documented_with_its_arguments_its_action_and_its_errors() -> None:
-    for name, comment in texts.require_documented(texts.described(XML)).items():
-        assert f"polkit action: {ACTIONS[name]}\n" in comment
-        assert "Possible errors:" in comment
+def test_everything_says_since_when_it_is_there() -> None:
+    texts.require_versions(CONTRACT)
+
+
+def test_every_method_names_its_action() -> None:
+    for name, method in CONTRACT.of_kind("method").items():
+        assert f"polkit action: {ACTIONS[name]}" in method.text.paragraphs()
 
 
 def test_every_error_is_documented_and_every_documented_error_exists() -> None:
-    texts.require_errors(XML, RAISED)
+    texts.require_errors(CONTRACT, RAISED)
 
 
-def test_the_numbers_and_words_in_the_xml_are_those_of_the_code() -> None:
-    text = " ".join(XML.read_text().split())
+def test_the_numbers_in_the_xml_are_those_of_the_code() -> None:
+    text = " ".join((INTERFACES / f"{names.HELPER}.xml").read_text().split())
     assert f"at most {MAX_CHANGES}," in text
     assert f"leaves {program.IDLE_AFTER:.0f} seconds after the last call" in text
     assert f"more than {PERSON_ANSWERS_WITHIN:.0f} seconds" in text
-    comments = texts.require_documented(texts.described(XML))
-    for result in ChangeResult:
-        assert re.search(rf"^ +{result} ", comments["SetEndpoints"], re.MULTILINE)
+    assert f"longer than {FRESH:.0f} second," in text
+
+
+def test_the_entries_of_a_peer_are_those_that_are_sent() -> None:
+    documented = CONTRACT.of_kind("method")["GetPeers"].text.definitions("Entries of peers")
+    sent = peer_to_wire(Peer(PublicKey(bytes(32))))
+    assert [(each.term, each.type) for each in documented] == [(key, value.signature) for key, value in sent.items()]
+
+
+def test_every_result_of_a_change_is_documented() -> None:
+    documented = CONTRACT.of_kind("method")["SetEndpoints"].text.definitions("Results")
+    assert [each.term for each in documented] == [str(result) for result in ChangeResult]
 
 
 def test_polkit_knows_just_the_actions_and_only_the_user_at_the_seat_may() -> None:

@@ -54,9 +54,10 @@ class WireGuardDevice(Table):
         """Of the peers that the registry knows."""
         return [self._peers["wg0"][peer_key(number)].endpoint for number in PEERS]
 
-    def shake_hands(self, microseconds: int) -> None:
-        """Every peer answers: there is a new handshake, completed at that time."""
-        for key, peer in self._peers["wg0"].items():
+    def shake_hands(self, microseconds: int, numbers: Iterable[int] = (REGISTRY, *PEERS)) -> None:
+        """These peers answer: there is a new handshake, completed at that time."""
+        for key in map(peer_key, numbers):
+            peer = self._peers["wg0"][key]
             self._peers["wg0"][key] = Peer(
                 key, peer.endpoint, microseconds, 92, 148, peer.persistent_keepalive, peer.allowed_ips
             )
@@ -220,7 +221,7 @@ class Desktop:
         )
         self.polkit, self.logind = Polkit(neighbours), ScriptedLogind(neighbours)
         self.device = WireGuardDevice()
-        service = Service(self.device, Authorization(self.helper, frozenset))
+        service = Service(self.device, Authorization(self.helper, frozenset), self.helper.drain)
         self.helper.export(names.HELPER_PATH, service.interface())
         self.client = Client(self.session_bus.address)
         self._system_side = (neighbours, self.helper)

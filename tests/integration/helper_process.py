@@ -19,7 +19,7 @@ from pathlib import Path
 from wgsd_nm.bus.connection import Bus
 from wgsd_nm.core.errors import NoSuchDevice, NotWireGuard, WgsdError
 from wgsd_nm.core.model import ChangeResult, Device, Endpoint, EndpointChange, IPNetwork, Peer, PublicKey
-from wgsd_nm.helper import config
+from wgsd_nm.helper import config, journal
 from wgsd_nm.helper.__main__ import serve
 from wgsd_nm.helper.authorization import Authorization
 from wgsd_nm.helper.service import Service
@@ -27,6 +27,8 @@ from wgsd_nm.helper.service import Service
 ALICE = PublicKey(b"a" * 32)
 BOB = PublicKey(b"b" * 32)
 CAROL = PublicKey(b"c" * 32)
+BRIEF = "brief0"
+"""A device that has vanished by the time it is written."""
 
 
 class Table:
@@ -38,7 +40,7 @@ class Table:
             Peer(BOB),
             *(Peer(PublicKey(number.to_bytes(32, "big"))) for number in range(more)),
         )
-        self._peers = {name: {peer.public_key: peer for peer in peers} for name in ("wg0", "wg1")}
+        self._peers = {name: {peer.public_key: peer for peer in peers} for name in ("wg0", "wg1", BRIEF)}
 
     def read(self, interface: str) -> Device:
         if interface == "eth0":
@@ -49,6 +51,8 @@ class Table:
 
     def set_endpoints(self, interface: str, changes: Sequence[EndpointChange]) -> dict[PublicKey, ChangeResult]:
         peers = {peer.public_key: peer for peer in self.read(interface).peers}
+        if interface == BRIEF:
+            raise NoSuchDevice(f"there is no network interface {interface}")
         return {change.public_key: self._set(interface, change, peers.get(change.public_key)) for change in changes}
 
     def _set(self, interface: str, change: EndpointChange, peer: Peer | None) -> ChangeResult:
@@ -70,7 +74,7 @@ def main() -> int:
     parser.add_argument("--person-answers-within", type=float, default=10.0)
     parser.add_argument("--more-peers", type=int, default=0)
     options = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
+    journal.begin()
     networks = [ip_network("10.0.0.2/32"), ip_network("2001:db8:1::/64")]
 
     async def run() -> None:
@@ -81,7 +85,7 @@ def main() -> int:
             answer_within=options.answer_within,
             person_answers_within=options.person_answers_within,
         )
-        await serve(bus, Service(Table(networks, options.more_peers), authorization), options.idle_after)
+        await serve(bus, Service(Table(networks, options.more_peers), authorization, bus.drain), options.idle_after)
 
     try:
         asyncio.run(run())

@@ -294,6 +294,11 @@ class ScriptedNetworkManager:
         await self._prepare_tunnel(active)
         await self.complete_activation()
 
+    async def now_external(self) -> None:
+        """The tunnel's device turns out to be one that others made, and NetworkManager only watches."""
+        active = self.objects.get(self.TUNNEL, names.NM_DEVICE, "ActiveConnection")
+        await self.objects.set(active, names.NM_ACTIVE, StateFlags=0xCC)
+
     async def update_profile(self, profile: Profile) -> None:
         """`nmcli connection modify` of the tunnel."""
         self._profile = profile

@@ -106,6 +106,7 @@ def test_an_activation_leads_to_endpoints_and_clients_are_told(tmp_path: Path) -
                     "Name": str(peer_key(number))[:8],
                     "Endpoint": str(endpoint_of(number)),
                     "Source": "registry",
+                    "Path": "internet",
                     "State": "probing",
                     "Reason": "unproven",
                     "ReasonText": f"{endpoint_of(number)} is being tried; nothing has come back yet.",

@@ -310,6 +310,20 @@ def test_the_calls_of_all_have_a_limit_too(session_bus: PrivateBus, monkeypatch:
     on_bus(session_bus, test)
 
 
+def test_arguments_that_would_take_seconds_to_read_are_refused(session_bus: PrivateBus) -> None:
+    async def test(_service: Bus, _thing: Thing, client: Bus) -> None:
+        text = "x" * (serving.MAX_ARGUMENTS - 100)
+        assert (await client.call(*HERE, "Echo", "sa{sv}", text, {}))[0] == text + "{}"
+        for call in (
+            client.call(*HERE, "Echo", "sa{sv}", 2 * text, {}),
+            client.call(NAME, PATH, names.PROPERTIES, "GetAll", "s", 2 * text),
+        ):
+            with pytest.raises(InvalidArguments, match="longer than 4194304 octets"):
+                await call
+
+    on_bus(session_bus, test)
+
+
 # Objects
 
 

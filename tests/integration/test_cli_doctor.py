@@ -69,7 +69,7 @@ def test_not_configured(tmp_path: Path) -> None:
             assert status == 1
             finding = the("configuration", found)
             assert finding["text"] == "No tunnel is configured. wg0 is up."
-            assert str(desktop.config_file) in finding["advice"]
+            assert "wgsd-nm setup wg0 --zone" in finding["advice"]
 
     run(scenario())
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The helper as a process on a private system bus, with its own bus policy; polkit and NetworkManager play their parts.
 
-Both are scripted: they say yes, no or maybe, hang, die in the middle of a question, or are not there.
+What these may say and do is in helper_stage.py.
 """
 
 from __future__ import annotations
@@ -9,323 +9,43 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
 
-from tests.integration import helper_process
 from tests.integration.buses import PrivateBus
-from tests.integration.helper_process import ALICE, BOB, CAROL
+from tests.integration.helper_process import ALICE, BOB, BRIEF, CAROL
+from tests.integration.helper_stage import (
+    CHALLENGE,
+    NO,
+    PROGRAM,
+    ROOT,
+    SOON,
+    YES,
+    Process,
+    Question,
+    Stage,
+    Toml,
+    neighbours,
+    run,
+    system_bus_for_helper,
+    until_named,
+)
 from wgsd_nm import __version__
 from wgsd_nm.bus import names
-from wgsd_nm.bus.connection import Bus, Caller, Interface, Method, Property, Signal
-from wgsd_nm.bus.wire import Variant
-from wgsd_nm.core.errors import AccessDenied, CallFailed, InvalidArguments, WgsdError
+from wgsd_nm.bus.backend import MAX_UNSENT
+from wgsd_nm.bus.connection import Bus, Caller
+from wgsd_nm.bus.marshal import marshal
+from wgsd_nm.bus.wire import peer_to_wire
+from wgsd_nm.core.errors import AccessDenied, InvalidArguments, WgsdError
+from wgsd_nm.core.model import Peer
 from wgsd_nm.helper.admission import MAX_CALLS_OF_A_USER
-
-ROOT = Path(__file__).resolve().parents[2]
-CONF = ROOT / "data" / "dbus" / "system.d" / f"{names.HELPER}.conf"
-PROGRAM = [sys.executable, "-m", helper_process.__name__]
-SOON = 10.0
-"""Seconds within which whatever has to happen has happened, on a busy machine too."""
-
-YES = (True, False)
-NO = (False, False)
-CHALLENGE = (False, True)
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """The arguments of one CheckAuthorization."""
-
-    kind: str
-    caller: str
-    action: str
-    details: dict[str, str]
-    flags: int
-    cancellation_id: str
-
-
-class Polkit:
-    """org.freedesktop.PolicyKit1, as far as the helper asks it. `answer` is (authorised, challenge)."""
-
-    def __init__(self) -> None:
-        self.answer: tuple[bool, bool] | None = YES
-        self.go_on = asyncio.Event()
-        self.go_on.set()
-        self.questions: list[Question] = []
-        self._more = asyncio.Condition()
-        self.withdrawn: asyncio.Queue[str] = asyncio.Queue()
-
-    def interface(self) -> Interface:
-        return Interface(
-            names.POLKIT_AUTHORITY,
-            methods={
-                "CheckAuthorization": Method(
-                    self.check,
-                    arguments=(
-                        ("subject", "(sa{sv})"),
-                        ("action_id", "s"),
-                        ("details", "a{ss}"),
-                        ("flags", "u"),
-                        ("cancellation_id", "s"),
-                    ),
-                    results=(("result", "(bba{ss})"),),
-                ),
-                "CancelCheckAuthorization": Method(self.cancel, arguments=(("cancellation_id", "s"),)),
-            },
-        )
-
-    async def check(
-        self, _: Caller, subject: list[Any], action: str, details: dict[str, str], flags: int, cancellation_id: str
-    ) -> Sequence[object]:
-        async with self._more:
-            self.questions.append(Question(subject[0], subject[1]["name"], action, details, flags, cancellation_id))
-            self._more.notify_all()
-        await self.go_on.wait()
-        if self.answer is None:
-            raise CallFailed("org.freedesktop.PolicyKit1.Error.Failed", "Action is not registered")
-        return [[*self.answer, {}]]
-
-    async def asked(self, times: int = 1) -> None:
-        """Returns when it has been asked so often."""
-        async with self._more:
-            await self._more.wait_for(lambda: len(self.questions) >= times)
-
-    async def cancel(self, _: Caller, question: str) -> Sequence[object]:
-        self.withdrawn.put_nowait(question)
-        return []
-
-
-class NetworkManager:
-    """org.freedesktop.NetworkManager with one device, wg0, and one profile."""
-
-    DEVICE = names.NM_PATH + "/Devices/7"
-    ACTIVE = names.NM_PATH + "/ActiveConnection/3"
-    PROFILE = names.NM_PATH + "/Settings/5"
-
-    def __init__(self) -> None:
-        self.device_type = 29
-        self.active = self.ACTIVE
-        self.state = 2
-        self.flags = 0x1C
-        self._permissions: list[str] = []
-        self._bus: Bus | None = None
-        self.go_on = asyncio.Event()
-        self.go_on.set()
-        self.asked = asyncio.Event()
-
-    @property
-    def permissions(self) -> list[str]:
-        return self._permissions
-
-    @permissions.setter
-    def permissions(self, users: list[str]) -> None:
-        """As when the profile is modified."""
-        self._permissions = users
-        if self._bus is not None:
-            self._bus.emit(self.PROFILE, names.NM_PROFILE, "Updated")
-
-    def export(self, bus: Bus) -> None:
-        self._bus = bus
-        bus.export(
-            names.NM_PATH,
-            Interface(
-                names.NM,
-                methods={
-                    "GetDeviceByIpIface": Method(self.device, arguments=(("iface", "s"),), results=(("device", "o"),))
-                },
-            ),
-        )
-        bus.export(
-            self.DEVICE,
-            Interface(
-                names.NM_DEVICE,
-                properties={
-                    "DeviceType": Property("u", lambda: self.device_type),
-                    "ActiveConnection": Property("o", lambda: self.active),
-                },
-            ),
-        )
-        bus.export(
-            self.ACTIVE,
-            Interface(
-                names.NM_ACTIVE,
-                properties={
-                    "State": Property("u", lambda: self.state),
-                    "StateFlags": Property("u", lambda: self.flags),
-                    "Connection": Property("o", lambda: self.PROFILE),
-                },
-            ),
-        )
-        bus.export(
-            self.PROFILE,
-            Interface(
-                names.NM_PROFILE,
-                methods={"GetSettings": Method(self.settings, results=(("settings", "a{sa{sv}}"),))},
-                signals={"Updated": Signal()},
-            ),
-        )
-
-    async def device(self, _: Caller, interface: str) -> Sequence[object]:
-        self.asked.set()
-        await self.go_on.wait()
-        if interface != "wg0":
-            raise CallFailed(names.NM + ".UnknownDevice", "No device found for the requested iface.")
-        return [self.DEVICE]
-
-    async def settings(self, _: Caller) -> Sequence[object]:
-        connection = {"id": Variant("s", "home"), "permissions": Variant("as", self.permissions)}
-        if not self.permissions:
-            del connection["permissions"]  # as NetworkManager does
-        return [{"connection": connection, "wireguard": {"listen-port": Variant("u", 51820)}}]
-
-
-class Stage:
-    """The neighbours, each on a connection of its own, and a caller."""
-
-    def __init__(self, address: str) -> None:
-        self.polkit = Polkit()
-        self.nm = NetworkManager()
-        self.polkit_bus, self.nm_bus, self.caller = (Bus(system=True, address=address) for _ in range(3))
-        self.polkit_bus.export(names.POLKIT_PATH, self.polkit.interface())
-        self.nm.export(self.nm_bus)
-
-    async def call(self, member: str, signature: str, *arguments: object, interactive: bool = False) -> Any:
-        (result,) = await self.caller.call(
-            names.HELPER,
-            names.HELPER_PATH,
-            names.HELPER,
-            member,
-            signature,
-            *arguments,
-            interactive=interactive,
-            timeout=SOON,
-        )
-        return result
-
-    async def peers(self, interface: str = "wg0", *, interactive: bool = False) -> Any:
-        return await self.call("GetPeers", "s", interface, interactive=interactive)
-
-    async def set(self, *changes: tuple[object, str, str], interface: str = "wg0") -> Any:
-        return await self.call(
-            "SetEndpoints", "sa(sss)", interface, [[str(key), expected, wanted] for key, expected, wanted in changes]
-        )
-
-    async def until_owned(self, owned: bool = True) -> None:
-        """Returns when somebody owns the helper's name, or nobody."""
-        reached = asyncio.Event()
-
-        def changed(owner: str) -> None:
-            if bool(owner) is owned:
-                reached.set()
-
-        await self.caller.watch_owner(names.HELPER, changed)
-        await reached.wait()
-
-
-@contextlib.asynccontextmanager
-async def neighbours(address: str) -> AsyncIterator[Stage]:
-    stage = Stage(address)
-    try:
-        for bus in (stage.polkit_bus, stage.nm_bus, stage.caller):
-            await bus.connect()
-        await stage.polkit_bus.request_name(names.POLKIT)
-        await stage.nm_bus.request_name(names.NM)
-        yield stage
-    finally:
-        for bus in (stage.polkit_bus, stage.nm_bus, stage.caller):
-            await bus.close()
-
-
-def run(scenario: Coroutine[Any, Any, None]) -> None:
-    async def limited() -> None:
-        async with asyncio.timeout(3 * SOON):
-            await scenario
-
-    asyncio.run(limited())
-
-
-def system_bus_for_helper(started_by: Sequence[str] | None = None) -> PrivateBus:
-    """The policy is the system bus's with the helper's own file; its two neighbours may be played by anybody."""
-    return PrivateBus(
-        system=True,
-        names=[names.POLKIT, names.NM],
-        includes=[CONF],
-        services={names.HELPER: started_by} if started_by else None,
-    )
-
-
-class Process:
-    """A helper process."""
-
-    def __init__(self, bus: PrivateBus, directory: Path, *options: str) -> None:
-        self._log = directory / "helper.log"
-        with self._log.open("wb") as out:
-            self._process = subprocess.Popen(
-                [*PROGRAM, *options], stderr=out, cwd=ROOT, env=os.environ | bus.environment
-            )
-
-    def text(self) -> str:
-        """What it has written."""
-        return self._log.read_text()
-
-    def alive(self) -> bool:
-        return self._process.poll() is None
-
-    def terminate(self) -> None:
-        self._process.send_signal(signal.SIGTERM)
-
-    async def ended(self) -> int:
-        """Returns its status when it has ended."""
-        descriptor = os.pidfd_open(self._process.pid)
-        ended = asyncio.Event()
-        asyncio.get_running_loop().add_reader(descriptor, ended.set)
-        try:
-            await ended.wait()
-        finally:
-            asyncio.get_running_loop().remove_reader(descriptor)
-            os.close(descriptor)
-        return self._process.wait()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.alive():
-            self._process.kill()
-        self._process.wait()
-
-
-async def until_named(bus: PrivateBus, process: Process) -> None:
-    """Returns when the process has its name on the bus."""
-    async with neighbours(bus.address) as stage:
-        named, ended = asyncio.ensure_future(stage.until_owned()), asyncio.ensure_future(process.ended())
-        await asyncio.wait((named, ended), return_when=asyncio.FIRST_COMPLETED, timeout=SOON)
-        assert named.done(), process.text()
-        ended.cancel()
-
-
-class Toml:
-    """root's helper.toml"""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.restore()
-
-    def say(self, text: str, mode: int = 0o644) -> None:
-        self.path.write_text(text)
-        self.path.chmod(mode)
-
-    def restore(self) -> None:
-        self.say('interfaces = ["wg1"]')
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,6 +74,12 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 def served(shared: Served) -> Iterator[Served]:
     yield shared
     shared.toml.restore()
+
+
+TO_HELPER = (names.HELPER, names.HELPER_PATH, names.HELPER)
+MANY_PEERS = 4000
+LIVES = 6
+"""Helpers that come and go in a row."""
 
 
 async def refused(call: Coroutine[Any, Any, Any]) -> tuple[str, str]:
@@ -620,7 +346,7 @@ def test_one_users_calls_are_limited_by_however_many_connections(served: Served)
         async with served.stage() as stage:
             stage.polkit.go_on.clear()
             buses = (stage.caller, stage.nm_bus)
-            call = (names.HELPER, names.HELPER_PATH, names.HELPER, "GetPeers", "s", "wg1")
+            call = (*TO_HELPER, "GetPeers", "s", "wg1")
             flood = [asyncio.ensure_future(buses[number % 2].call(*call)) for number in range(MAX_CALLS_OF_A_USER)]
             await stage.polkit.asked(MAX_CALLS_OF_A_USER)
             name, text = await refused(stage.peers("wg1"))
@@ -629,6 +355,84 @@ def test_one_users_calls_are_limited_by_however_many_connections(served: Served)
             stage.polkit.go_on.set()
             assert len(await asyncio.gather(*flood)) == MAX_CALLS_OF_A_USER
             assert await stage.peers("wg1")
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("interactive", [False, True])
+def test_the_answer_to_a_caller_that_has_gone_is_dropped(served: Served, interactive: bool) -> None:
+    """polkit, or the person whom it asks, thinks while the caller leaves; a question to a person is withdrawn."""
+
+    async def scenario() -> None:
+        async with served.stage() as stage:
+            before = len(served.process.text())
+            stage.polkit.go_on.clear()
+            leaver = Bus(system=True, address=served.bus.address)
+            await leaver.connect()
+            call = (*TO_HELPER, "GetPeers", "s", "wg1")
+            lost = asyncio.ensure_future(refused(leaver.call(*call, interactive=interactive)))
+            await stage.polkit.asked()
+            caller = stage.polkit.questions[0].caller
+            await leaver.close()
+            await lost
+            if interactive:
+                assert await stage.polkit.withdrawn.get() == stage.polkit.questions[0].cancellation_id
+            stage.polkit.go_on.set()
+            assert await stage.peers()
+            assert served.process.text()[before:].splitlines() == (
+                [f"WARNING: refused get_peers to {caller}: nothing is permitted to a caller that has left the bus"]
+                if interactive
+                else []
+            )
+
+    run(scenario())
+
+
+def test_two_agents_do_not_fight(served: Served) -> None:
+    """Both have seen the same endpoint and want another: one is served, and the other is told to look again."""
+
+    async def scenario() -> None:
+        async with served.stage() as stage:
+            other = Bus(system=True, address=served.bus.address)
+            await other.connect()
+
+            async def move(bus: Bus, expected: str, wanted: str) -> str:
+                changes = [[str(ALICE), expected, wanted]]
+                (results,) = await bus.call(*TO_HELPER, "SetEndpoints", "sa(sss)", "wg0", changes)
+                return str(results[str(ALICE)])
+
+            for turn in range(1, 4):
+                seen = (await stage.peers())[0]["Endpoint"]
+                wishes = {stage.caller: f"198.51.100.1:{turn}", other: f"198.51.100.2:{turn}"}
+                outcomes = await asyncio.gather(
+                    *(move(bus, seen, wish) for _ in range(3) for bus, wish in wishes.items())
+                )
+                assert sorted(outcomes) == ["changed"] + ["stale"] * 5
+                assert (await stage.peers())[0]["Endpoint"] in wishes.values()
+            seen = (await stage.peers())[0]["Endpoint"]
+            assert await stage.set((ALICE, seen, "192.0.2.1:51820")) == {str(ALICE): "changed"}
+            await other.close()
+
+    run(scenario())
+
+
+def test_an_interface_vanishes_in_the_middle_of_a_call(served: Served) -> None:
+    """NetworkManager has just named the device, and the kernel has it no more; or NetworkManager's object is gone."""
+
+    async def scenario() -> None:
+        async with served.stage() as stage:
+            stage.nm.go_on.clear()
+            call = asyncio.ensure_future(refused(stage.peers()))
+            await stage.nm.asked.wait()
+            stage.nm.device_path = names.NM_PATH + "/Devices/99"
+            stage.nm.go_on.set()
+            name, text = await call
+            assert name == names.ERROR_ACCESS_DENIED
+            assert text == "nothing is permitted on wg0 while NetworkManager gives no answer"
+            served.toml.say(f'interfaces = ["{BRIEF}"]')
+            assert await stage.peers(BRIEF)
+            name, text = await refused(stage.set((ALICE, "", ""), interface=BRIEF))
+            assert name == "io.github.wgsd_nm.Error.NoSuchDevice"
 
     run(scenario())
 
@@ -710,6 +514,22 @@ def test_a_call_that_takes_long_keeps_the_helper(tmp_path: Path) -> None:
         run(scenario(bus, process))
 
 
+def test_answers_of_many_megabytes_at_once(tmp_path: Path) -> None:
+    """All together they are more than may wait to be sent, and the connection would be given up."""
+
+    async def scenario(bus: PrivateBus, process: Process) -> None:
+        async with neighbours(bus.address) as stage:
+            await stage.until_owned()
+            call = (*TO_HELPER, "GetPeers", "s", "wg0")
+            answers = await asyncio.gather(*(stage.caller.call(*call) for _ in range(MAX_CALLS_OF_A_USER)))
+            assert {len(peers) for (peers,) in answers} == {MANY_PEERS + 2}
+            assert len(answers) * len(marshal("aa{sv}", [[peer_to_wire(Peer(ALICE))] * MANY_PEERS])) > MAX_UNSENT
+            assert process.alive()
+
+    with system_bus_for_helper() as bus, Process(bus, tmp_path, f"--more-peers={MANY_PEERS}") as process:
+        run(scenario(bus, process))
+
+
 def test_on_sigterm_it_gives_its_name_back_and_answers_what_was_asked(tmp_path: Path) -> None:
     async def scenario(bus: PrivateBus, process: Process) -> None:
         async with neighbours(bus.address) as stage:
@@ -737,6 +557,23 @@ def test_a_call_at_the_moment_of_leaving_is_served_by_the_next_helper() -> None:
                 await stage.until_owned(False)
 
     with system_bus_for_helper(["/usr/bin/env", f"PYTHONPATH={ROOT}", *PROGRAM, "--idle-after=0.05"]) as bus:
+        run(scenario(bus))
+
+
+def test_no_call_is_lost_that_comes_at_the_very_moment_of_leaving() -> None:
+    """The helper leaves whenever no call is at work, and the caller calls again as soon as it has its answer."""
+
+    async def scenario(bus: PrivateBus) -> None:
+        async with neighbours(bus.address) as stage:
+            owners: set[str] = set()
+            await stage.caller.watch_owner(names.HELPER, owners.add)
+            calls = 0
+            while len(owners - {""}) < LIVES:
+                assert await stage.peers()
+                calls += 1
+            assert calls >= LIVES
+
+    with system_bus_for_helper(["/usr/bin/env", f"PYTHONPATH={ROOT}", *PROGRAM, "--idle-after=0"]) as bus:
         run(scenario(bus))
 
 

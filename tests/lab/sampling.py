@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What `wg` shows of a laptop's device, looked at many times a second, so that nothing of it passes unseen."""
+"""What `wg` shows of a laptop's device, again and again; what lasts shorter than a pause may pass unseen."""
 
 from __future__ import annotations
 
@@ -7,17 +7,21 @@ from typing import Self
 
 from lab.world.host import Host
 
-LOOK = "while :; do date +%s.%N; wg show wg0 {what}; sleep {pause}; done"
+LOOK = """
+exec {{never}}<> <(:)
+while :; do echo $EPOCHREALTIME; wg show wg0 {what}; read -rt {pause} -u $never; done
+"""
+"""Bash: each look starts one process, wg; looking must not slow the machine."""
 
 
 class Sampling:
     """A loop of `wg show wg0 endpoints` or the like; a context manager that ends it."""
 
-    def __init__(self, host: Host, what: str, pause: float = 0.1) -> None:
+    def __init__(self, host: Host, what: str, pause: float = 0.2) -> None:
         """`what` is the last word of the command; `pause` is in seconds, on top of the time that wg(8) takes."""
         self._host, self._name = host, f"wg-{what}"
         self._start = host.log(self._name).stat().st_size
-        host.spawn(["sh", "-c", LOOK.format(what=what, pause=pause)], name=self._name)
+        host.spawn(["bash", "-c", LOOK.format(what=what, pause=pause)], name=self._name)
 
     def __enter__(self) -> Self:
         return self

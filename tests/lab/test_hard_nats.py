@@ -92,7 +92,7 @@ def hard(parley: Parley, meeting: Meeting) -> Iterator[Parley]:
 
 def watched(laptop: Laptop) -> Sampling:
     """The endpoints that a laptop's kernel has, from now on."""
-    return Sampling(laptop, "endpoints", 0.25)
+    return Sampling(laptop, "endpoints", 0.4)
 
 
 def reason(meeting: Meeting, laptop: Laptop) -> str:

@@ -143,7 +143,7 @@ def test_the_connection_is_activated_again(meeting: Meeting) -> None:
     """All peers are made anew; only the registry has an endpoint in the profile."""
     alice, bob = meeting.laptops
     kept = keepalives(alice)
-    with silent(bob, "alice"), Sampling(alice, "endpoints", 0) as sampling:
+    with silent(bob, "alice"), Sampling(alice, "endpoints", 0.1) as sampling:
         alice.nmcli("connection", "up", "wg0")
         meeting.world.nat_a.forget()
         done = time.time()
@@ -183,7 +183,7 @@ def test_a_peer_is_added_to_the_profile_and_removed_again(meeting: Meeting) -> N
     assert keepalives(alice).items() >= kept.items()
     assert hear(alice, bob)
 
-    with silent(bob, "alice"), Sampling(alice, "endpoints", 0) as sampling:
+    with silent(bob, "alice"), Sampling(alice, "endpoints", 0.1) as sampling:
         apply_profile(meeting, alice, ("bob",))
         wait_for(restored(meeting, alice, bob), BY_CHECK, "the agent to set bob's endpoint again")
         seen = [value for _, value in sampling.values(key_of(meeting, "bob"))]
@@ -253,7 +253,11 @@ def test_the_helper_is_killed_at_any_moment(meeting: Meeting) -> None:
     """Each time in the midst of a pass that has something to write: a missing endpoint, which is no contest."""
     alice, bob = meeting.laptops
     chance, kept = random.Random(SEED), keepalives(alice)
-    with silent(bob, "alice"), Pinging(alice, ADDRESSES["bob"]), Sampling(alice, "persistent-keepalive", 0) as sampling:
+    with (
+        silent(bob, "alice"),
+        Pinging(alice, ADDRESSES["bob"]),
+        Sampling(alice, "persistent-keepalive", 0.1) as sampling,
+    ):
         for _ in range(DEATHS):
             meeting.world.nat_a.forget()
             forget_other(meeting, alice)
@@ -279,7 +283,11 @@ def test_the_agent_is_killed_at_any_moment(meeting: Meeting) -> None:
     """In the midst of its first pass, which has something to write."""
     alice, bob = meeting.laptops
     chance, kept = random.Random(SEED), keepalives(alice)
-    with silent(bob, "alice"), Pinging(alice, ADDRESSES["bob"]), Sampling(alice, "persistent-keepalive", 0) as sampling:
+    with (
+        silent(bob, "alice"),
+        Pinging(alice, ADDRESSES["bob"]),
+        Sampling(alice, "persistent-keepalive", 0.1) as sampling,
+    ):
         for _ in range(DEATHS):
             alice.stop(AGENT_PROGRAM, signal.SIGKILL)
             misdirect(meeting)

@@ -25,7 +25,7 @@ ALICE, BOB, MANY = "wgalice", "wgbob", "wgpoked"
 KEEPALIVES = (0, 1, 25, 65535)
 PEERS = 600
 """With endpoints of IPv6 they take two messages to the kernel."""
-DEATHS = 40
+DEATHS = 20
 SEED = 20261122
 
 
@@ -130,7 +130,7 @@ def wrong_keepalives(interface: str, peers: dict[PublicKey, int]) -> dict[str, s
 
 
 def test_no_reader_sees_another_keepalive_during_pokes(many: dict[PublicKey, int]) -> None:
-    with WireGuard() as wireguard, forked(lambda: swing_on(many, 60)) as poking:
+    with WireGuard() as wireguard, forked(lambda: swing_on(many, 15)) as poking:
         looks, moved = 0, 0
         last: object = None
         while poking.is_alive():
@@ -139,7 +139,7 @@ def test_no_reader_sees_another_keepalive_during_pokes(many: dict[PublicKey, int
             assert wrong_keepalives(MANY, many) == {}
             looks, moved, last = looks + 1, moved + ([p.endpoint for p in peers] != last), [p.endpoint for p in peers]
         assert poking.exitcode == 0
-    assert looks > 20
+    assert looks > 10
     assert moved > 5, "the endpoints did not move between two looks, so nothing was seen"
 
 

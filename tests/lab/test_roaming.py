@@ -66,7 +66,7 @@ def assert_each_is_known_at(meeting: Meeting, alice_at: Nat, bob_at: Nat) -> Non
 
 def watched(laptop: Laptop) -> Sampling:
     """The endpoints that a laptop's kernel has, from now on."""
-    return Sampling(laptop, "endpoints", 0.25)
+    return Sampling(laptop, "endpoints", 0.4)
 
 
 def sleep(laptop: Laptop, asleep: bool) -> None:

@@ -188,6 +188,10 @@ class Registry(NameServer):
         address = _record(name, AAAA if endpoint.address.version == 6 else A, endpoint.address.packed)
         self._records[name] = srv, address + _record(name, TXT, strings)
 
+    def remove(self, key: PublicKey) -> None:
+        """Know a peer no more."""
+        del self._records[wire(instance_name(key, self._zone))]
+
     def handle(self, request: bytes, tcp: bool) -> Sequence[bytes]:  # noqa: ARG002  # the same over both
         """SRV with address and TXT for a known peer, NXDOMAIN for another name."""
         end = request.index(0, HEADER) + 5

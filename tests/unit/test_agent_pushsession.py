@@ -455,9 +455,11 @@ class TestNetwork:
 
         async def scene(world: Scene) -> None:
             client = await world.begin()
+            patient = subscriber.ANSWER
             monkeypatch.setattr(subscriber, "ANSWER", 0.05)
             world.sessions.network_changed()
             assert (await world.told(SessionChanged, 2)).following == frozenset()
+            monkeypatch.setattr(subscriber, "ANSWER", patient)
             assert not await client.ended(), "it is reset"
             await (await world.clients.get()).begins()
             assert (await world.told(SessionChanged, 3)).following == frozenset([BOB, SELF])

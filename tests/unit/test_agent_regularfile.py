@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What is read of a file, and what is no file."""
+"""What is read of a file, what is no file, and how one is replaced."""
 
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -27,3 +28,27 @@ def test_a_fifo_holds_nobody(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "file")
     with pytest.raises(InvalidValue, match="regular file"):
         regularfile.read(tmp_path / "file", 1)
+
+
+def test_a_new_file_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
+    file = tmp_path / "made" / "for it" / "file"
+    for mode, octets in ((0o600, b"one"), (0o640, b"two")):
+        regularfile.replace(file, octets, mode)
+        assert file.read_bytes() == octets
+        assert stat.S_IMODE(file.stat().st_mode) == mode
+        assert list(file.parent.iterdir()) == [file]
+    assert [stat.S_IMODE(each.stat().st_mode) for each in (file.parent, tmp_path / "made")] == [0o700, 0o700]
+
+
+def test_a_file_that_cannot_be_replaced_is_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"one")
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        regularfile.replace(file, b"two", 0o600)
+    assert file.read_bytes() == b"one"
+    assert list(tmp_path.iterdir()) == [file]

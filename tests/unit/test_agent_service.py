@@ -79,7 +79,7 @@ Scene = Callable[[Service, Told, World], Coroutine[Any, Any, None]]
 def play(scene: Scene, reload: Callable[[], None] = lambda: None) -> None:
     async def main() -> None:
         bus, world = Told(), World()
-        service = Service(cast("Bus", bus), reload)
+        service = Service(cast("Bus", bus), reload, lambda _watch, _status: None)
         service.start(cast("Loop", world))
         async with asyncio.timeout(DEADLINE):
             await scene(service, bus, world)

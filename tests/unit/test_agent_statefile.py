@@ -183,14 +183,6 @@ def test_a_disk_that_is_full_leaves_what_was_there() -> None:
     assert [each.name for each in statefile.path().parent.iterdir()] == ["endpoints.json"]
 
 
-def test_a_leftover_of_a_save_that_was_cut_off_is_in_nobodys_way() -> None:
-    save(memory(1))
-    statefile.path().with_name("endpoints.json.new").write_text('{"version"')
-    assert statefile.load() == memory(1)
-    save(memory(2))
-    assert statefile.load() == memory(2)
-
-
 def test_saves_never_overlap_and_the_newest_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     begun: list[str] = []
     first, go_on = threading.Event(), threading.Event()

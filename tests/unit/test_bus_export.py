@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
-from wgsd_nm.bus import names
+from wgsd_nm.bus import export, names
 from wgsd_nm.bus.export import Caller, Interface, Method, Objects, Property, Signal, signature
 from wgsd_nm.bus.marshal import Variant
 from wgsd_nm.core.errors import CallFailed
@@ -137,3 +138,20 @@ def test_nodes_above_an_object_lead_to_it(objects: Objects) -> None:
         assert [each.get("name") for each in node.findall("node")] == [child]
     for path in ("/or", "/org/example/Thing1/Part/x"):
         assert refusal(objects, path, names.INTROSPECTABLE, "Introspect", "") == names.ERROR_UNKNOWN_OBJECT
+
+
+def test_the_contract_of_an_interface_is_served_as_it_was_when_it_was_offered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, "_CONTRACTS", tmp_path)
+    described = f'  <!-- Thing1: it is > one. -->\n  <interface name="{NAME}">\n  </interface>\n'
+    file = tmp_path / f"{NAME}.xml"
+    file.write_text(f'<?xml version="1.0"?>\n<!DOCTYPE node>\n<node name="{PATH}">\n\n{described}</node>\n')
+    objects = Objects()
+    objects.add(PATH, Interface(NAME))
+    objects.add(PATH, Interface("org.example.Other1"))
+    file.unlink()
+    assert described in objects.introspection(PATH)
+    node = ElementTree.fromstring(objects.introspection(PATH).split("\n", 2)[2])
+    ours = [each.get("name") for each in node.findall("interface")][-2:]
+    assert ours == [NAME, "org.example.Other1"]

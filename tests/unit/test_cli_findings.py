@@ -66,7 +66,7 @@ def test_all_is_well() -> None:
 GONE = AgentFacts(enabled="enabled")
 CAPTIVE = {"connectivity": Connectivity.PORTAL, "check_address": "http://example.com/check"}
 OLD = agent(Version="0.0.9")
-NO_CONFIG = ConfigFacts(Config(), file="/home/u/.config/wgsd-nm/config.toml")
+NO_CONFIG = ConfigFacts(Config())
 WRONG = ConfigFacts(None, "config.toml: tunnel.home.zone: a DNS zone is expected")
 ELSEWHERE = ConfigFacts(parse('[tunnel.office]\nzone = "a.example"\nregistry = "10.1.0.1"\n', "config.toml"))
 FOREIGN = replace(HOME, interface="wg1", id="mullvad", uuid="x", peers=())
@@ -108,12 +108,12 @@ SITUATIONS = {
             "configuration",
             Result.PROBLEM,
             "No tunnel is configured. wg0 is up.",
-            ".config/wgsd-nm/config.toml: [tunnel.wg0]",
+            "wgsd-nm setup wg0 --zone ZONE --registry ADDRESS",
         ),
     ),
     "nothing configured and nothing up": (
         facts(agent(tunnels=[], peers=[], State="idle"), {"tunnels": ()}, config=NO_CONFIG),
-        ("configuration", Result.PROBLEM, "No tunnel is configured.", "[tunnel.NAME]"),
+        ("configuration", Result.PROBLEM, "No tunnel is configured.", "wgsd-nm setup CONNECTION --zone"),
     ),
     "configured and down": (
         facts(agent(tunnels=[], peers=[], State="idle"), {"tunnels": ()}),
@@ -130,7 +130,7 @@ SITUATIONS = {
     ),
     "an interface with a dot": (
         facts(manager={"tunnels": (replace(HOME, interface="wg.home"),)}, config=NO_CONFIG, agent=AgentFacts()),
-        ("configuration", Result.PROBLEM, "wg.home is up.", '.config/wgsd-nm/config.toml: [tunnel."wg.home"],'),
+        ("configuration", Result.PROBLEM, "wg.home is up.", "wgsd-nm setup wg.home --zone"),
     ),
     "configured, up, unknown to the agent": (
         facts(agent(tunnels=[], peers=[], State="idle")),
@@ -256,7 +256,7 @@ def test_a_tunnel_that_is_not_configured_is_no_problem() -> None:
     home, office = found(facts(manager={"tunnels": (HOME, FOREIGN)}), "configuration")
     assert (home.result, office.result) == (Result.OK, Result.OK)
     assert "wg1 (mullvad) is up and not configured" in office.text
-    assert "[tunnel.wg1]" in office.advice
+    assert "wgsd-nm setup wg1 --zone" in office.advice
 
 
 def test_of_two_connections_each_is_told() -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wgsd_nm.core.config import Config, TunnelConfig, parse, parse_server
+from wgsd_nm.core.config import Config, NotificationConfig, TunnelConfig, parse, parse_server
 from wgsd_nm.core.errors import ConfigError, InvalidValue
 from wgsd_nm.core.model import PublicKey, Server, Tunnel
 
@@ -49,6 +49,20 @@ def test_nothing_is_a_configuration_too() -> None:
     assert parse("", "config.toml") == Config()
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", NotificationConfig(failures=True, successes=False)),
+        ("failures = false", NotificationConfig(failures=False, successes=False)),
+        ("successes = true", NotificationConfig(failures=True, successes=True)),
+    ],
+)
+def test_failures_are_told_and_successes_are_not_unless_people_want_it_otherwise(
+    text: str, expected: NotificationConfig
+) -> None:
+    assert parse(f"[notifications]\n{text}", "config.toml") == Config((), expected)
+
+
 def test_a_section_is_found_by_uuid_before_name_before_interface() -> None:
     text = "".join(f'[tunnel.{name}]\nzone = "auto"\n' for name in ("by-interface", "by-name", "by-uuid"))
     config = parse(text, "config.toml")
@@ -69,7 +83,7 @@ ZONE = 'zone = "wg.example.com"\n'
     ("text", "key", "expected"),
     [
         ("tunnel = 1", "tunnel", "table"),
-        ("tunnels = {}", "tunnels", "expected one of: tunnel"),
+        ("tunnels = {}", "tunnels", "expected one of: notifications, tunnel"),
         ("[tunnel]\nhome = 1", "tunnel.home", "table"),
         ("[tunnel.home]", "tunnel.home.zone", "zone"),
         ("[tunnel.home]\nzone = 1", "tunnel.home.zone", "auto"),
@@ -97,6 +111,10 @@ ZONE = 'zone = "wg.example.com"\n'
             "'bob'",
         ),
         ('[tunnel.""]\nzone = "auto"', "tunnel", "after the dot"),
+        ("notifications = true", "notifications", "table"),
+        ("[notifications]\nfailure = true", "notifications.failure", "expected one of: failures, successes"),
+        ("[notifications]\nfailures = 1", "notifications.failures", "true or false is expected, not '1'"),
+        ('[notifications]\nsuccesses = "yes"', "notifications.successes", "true or false is expected, not 'yes'"),
         ("tunnel]", "not TOML", "line 1"),
         ("a = " + "9" * 5000, "not TOML", "digits"),
         ("a = " + "[" * 5000, "not TOML", ""),
@@ -117,7 +135,9 @@ scalars = st.one_of(
     st.sampled_from(["auto", "wg.example.com", "10.0.0.254", "keep", "replace", KEY]),
 )
 words = st.one_of(
-    st.sampled_from(["tunnel", "home", "zone", "registry", "profile-endpoints", "names", "bob", ""]),
+    st.sampled_from(
+        ["tunnel", "notifications", "failures", "home", "zone", "registry", "profile-endpoints", "names", "bob", ""]
+    ),
     st.text(st.characters(exclude_categories=["Cs"]), max_size=6),
 )
 trees = st.recursive(

@@ -10,7 +10,7 @@ import pytest
 
 from tests.unit.core_story import BOB, HOME, kernel_peer, network, tunnel, uplink
 from wgsd_nm.core.ground import Ground
-from wgsd_nm.core.model import Endpoint, Uplink
+from wgsd_nm.core.model import Endpoint, Uplink, Way
 from wgsd_nm.core.reason import Reason
 
 DUAL = replace(
@@ -119,3 +119,24 @@ def test_a_private_address_is_far_unless_on_our_link_or_behind_our_nat(
     here = replace(uplink(), addresses=(ip_interface("192.168.7.10/24"),))
     stand = Ground.of(network(here), tunnel(), [], [Endpoint.parse("198.51.100.99:51820")])
     assert stand.is_far_and_private(Endpoint.parse(endpoint), map(Endpoint.parse, others)) is far
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "way"),
+    [
+        ("192.168.7.20:51820", Way.LINK),
+        ("203.0.113.9:51820", Way.LINK),
+        ("[fe80::1]:51820", Way.LINK),
+        ("192.168.8.20:51820", Way.PRIVATE),
+        ("100.64.0.1:51820", Way.PRIVATE),
+        ("[fd00::1]:51820", Way.PRIVATE),
+        ("198.51.100.1:51820", Way.INTERNET),
+        ("[2001:db8:2::1]:51820", Way.INTERNET),
+        ("127.0.0.1:51820", Way.NONE),
+        ("[::1]:51820", Way.NONE),
+    ],
+)
+def test_by_what_an_endpoint_is_reached(endpoint: str, way: Way) -> None:
+    here = replace(uplink(), addresses=(ip_interface("192.168.7.10/24"), ip_interface("203.0.113.8/28")))
+    stand = Ground.of(network(here), tunnel(), [])
+    assert stand.way(Endpoint.parse(endpoint)) is way

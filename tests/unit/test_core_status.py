@@ -33,7 +33,18 @@ from wgsd_nm.core.events import (
     SeatChanged,
     SessionChanged,
 )
-from wgsd_nm.core.model import Advertisement, Connectivity, Endpoint, Network, Peer, PeerState, PublicKey, Source, State
+from wgsd_nm.core.model import (
+    Advertisement,
+    Connectivity,
+    Endpoint,
+    Network,
+    Peer,
+    PeerState,
+    PublicKey,
+    Source,
+    State,
+    Way,
+)
 from wgsd_nm.core.reason import Reason
 from wgsd_nm.core.status import AgentStatus, PeerStatus, TunnelStatus, status
 from wgsd_nm.core.watch import AgentWatch
@@ -76,6 +87,7 @@ def test_a_day() -> None:
     assert of(story).state is State.DEGRADED
     assert verdict(story) == (PeerState.PROBING, Reason.UNPROVEN)
     assert (shown(story).endpoint, shown(story).source) == (HOME, Source.REGISTRY)
+    assert shown(story).way is Way.INTERNET
     story.sleeps(0.5)
     story.shakes(REGISTRY)
     story.connects(BOB)
@@ -134,6 +146,7 @@ def test_why_a_peer_has_no_endpoint(
     assert verdict(story) == (state, reason)
     assert says in shown(story).text
     assert shown(story).source is Source.NONE
+    assert shown(story).way is Way.NONE
 
 
 def test_a_path_from_which_nothing_comes_is_called_so_after_15_seconds() -> None:

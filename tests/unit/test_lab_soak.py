@@ -19,6 +19,7 @@ from lab.soak.invariants import Invariants, Needs, needs, was_alive
 from lab.soak.recording import Order, Orders, Reading, Readings, Tail
 from lab.world.laptop import Laptop
 from lab.world.wireguard import Peer
+from tests.lab import test_soak
 
 KEY = "peer's key"
 HERE, THERE = "192.0.2.1:51820", "198.51.100.1:51820"
@@ -229,3 +230,15 @@ class TestEvents:
         )  # fmt: skip
         seen: Mapping[str, str] = {word: text for text in texts(7, 30) for word in words if word in text}
         assert set(seen) == set(words)
+
+    def test_the_few_that_are_dealt_each_time_are_of_many_kinds(self) -> None:
+        dealt = " ".join(texts(test_soak.SEED, test_soak.EVENTS))
+        words = (
+            "agent is killed",
+            "helper is killed",
+            "the registry stops",
+            "the registry starts",
+            "sleeps",
+            "NetworkManager",
+        )
+        assert [word for word in words if word not in dealt] == []

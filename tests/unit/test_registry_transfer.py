@@ -162,18 +162,19 @@ def test_ixfr_of_those_who_have_it_is_the_soa(ahead: int) -> None:
 
 
 def test_what_changes_meanwhile_does_not_tear_a_transfer() -> None:
+    """Each transfer has a query of its own: dnspython signs one anew, with the time, whenever it renders it."""
     zone = zone_of(*many(300))
-    message = query(key=KEY)
-    before = content(loaded(transferred(zone, message), message))
+    quiet, torn, later = (query(key=KEY) for _ in range(3))
+    before = content(loaded(transferred(zone, quiet), quiet))
     transfers = Transfers(KEYS, {zone: ()})
-    first = transfers.messages(question(zone, message.to_wire()))
+    first = transfers.messages(question(zone, torn.to_wire()))
     begun = [next(first)]
     zone.update(PEERS, 1_790_000_100)
-    second = transfers.messages(question(zone, message.to_wire()))
+    second = transfers.messages(question(zone, later.to_wire()))
     begun_second = [next(second)]
     zone.update((), 1_790_000_200)
-    assert content(loaded([*begun, *first], message)) == before
-    after = content(loaded([*begun_second, *second], message))
+    assert content(loaded([*begun, *first], torn)) == before
+    after = content(loaded([*begun_second, *second], later))
     assert any(" 1790000100 " in text for text in after)
     assert sum(" SRV " in text for text in after) == 6
 

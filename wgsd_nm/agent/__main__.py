@@ -18,6 +18,7 @@ from wgsd_nm.agent.helper import HelperClient
 from wgsd_nm.agent.logind import Logind
 from wgsd_nm.agent.loop import FIRST_NETWORK, Loop
 from wgsd_nm.agent.networkmanager import NetworkManager
+from wgsd_nm.agent.notifications import Notifications
 from wgsd_nm.agent.resolver import Resolver
 from wgsd_nm.agent.service import Service
 from wgsd_nm.bus import names
@@ -56,7 +57,8 @@ async def run() -> int:
     def on_connected(connected: bool) -> None:
         _log.info("the system bus is %s", "connected" if connected else "lost; it is tried again")
 
-    service = Service(session, reload)
+    notifications = Notifications(session, lambda: service.changed())
+    service = Service(session, reload, notifications.look)
     loop = Loop(HelperClient(system), Resolver(), service.changed, service.announce, statefile.load())
     network_manager = NetworkManager(system, lambda network: loop.handle(NetworkSeen(network)))
     logind = Logind(system, lambda: loop.handle(Woke()), lambda active: loop.handle(SeatChanged(active)))
@@ -101,6 +103,7 @@ async def run() -> int:
         await logind.close()
         await network_manager.close()
         await loop.close()
+        await notifications.close()
         await session.close()
         await system.close()
 

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Where the user's configuration lies, and reading it. What it means is `core.config`'s affair."""
+"""Where the user's configuration lies, reading and writing it. What it means is `core.config`'s affair."""
 
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 from wgsd_nm.agent import regularfile
@@ -19,6 +20,11 @@ def user_file() -> Path:
     home = os.environ.get("XDG_CONFIG_HOME", "")
     base = Path(home) if Path(home).is_absolute() else Path.home() / ".config"
     return base / "wgsd-nm" / "config.toml"
+
+
+def is_there() -> bool:
+    """Whether anything is configured, as the conditions of the agent's unit have it."""
+    return user_file().exists() or SYSTEM_FILE.exists()
 
 
 def load() -> Config:
@@ -40,3 +46,15 @@ def load() -> Config:
             raise ConfigError(f"{path}: not UTF-8 at octet {error.start}") from error
         return parse(text, str(path))
     return Config()
+
+
+def write(file: Path, text: str) -> None:
+    """Put a text in its place; a link stays one, and a file's mode what it is. A new one is its owner's alone.
+
+    Raises ConfigError.
+    """
+    try:
+        mode = stat.S_IMODE(file.stat().st_mode) if file.exists() else 0o600
+        regularfile.replace(file.resolve(), text.encode(), mode)
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be written: {error.strerror}") from error

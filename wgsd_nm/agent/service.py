@@ -31,9 +31,11 @@ Wire = dict[str, Variant]
 class Service:
     """What clients see: the state as properties, `Refresh`, `Reload`, and a signal for each changed endpoint."""
 
-    def __init__(self, bus: Bus, reload: Callable[[], None]) -> None:
+    def __init__(self, bus: Bus, reload: Callable[[], None], look: Callable[[AgentWatch, AgentStatus], None]) -> None:
+        """`look` is called whenever clients may be told of something, be it that they are not."""
         self._bus = bus
         self._reload = reload
+        self._look = look
         self._loop: Loop | None = None
         self._published = AgentStatus(State.IDLE, (), ())
         self._known: tuple[AgentWatch, float, AgentStatus] | None = None
@@ -127,6 +129,8 @@ class Service:
         if changed:
             self._published = new
             self._bus.changed(names.AGENT_PATH, names.AGENT, *changed)
+        assert self._loop is not None
+        self._look(self._loop.watch, new)
 
     def _is_in_haste(self) -> bool:
         """Whether a pass has just begun: a thousand peers would wait for their endpoints while clients are told."""
@@ -175,6 +179,7 @@ def _peer(peer: PeerStatus) -> Wire:
         "Name": Variant("s", peer.name),
         "Endpoint": Variant("s", endpoint_text(peer.endpoint)),
         "Source": Variant("s", str(peer.source)),
+        "Path": Variant("s", str(peer.way)),
         "State": Variant("s", str(peer.state)),
         "Reason": Variant("s", str(peer.reason)),
         "ReasonText": Variant("s", peer.text),

@@ -71,7 +71,7 @@ class _Saver:
     def _write(self, memory: Memory) -> None:
         file = path()
         try:
-            _replace(file, memory.to_text().encode())
+            regularfile.replace(file, memory.to_text().encode(), 0o600)
         except OSError as error:
             trouble = error.strerror or str(error)
             if trouble not in self._told:
@@ -100,30 +100,3 @@ def _keep_aside(file: Path, trouble: str) -> None:
         _log.warning("the remembered endpoints in %s are forgotten: %s (%s)", file, trouble, error.strerror)
     else:
         _log.warning("the remembered endpoints in %s are forgotten, the file is now %s: %s", file, broken.name, trouble)
-
-
-def _replace(file: Path, octets: bytes) -> None:
-    """Put a new file in the place of the old one; whatever happens, one of them is there, whole. Raises OSError."""
-    _make_folder(file.parent)
-    new = file.with_name(f"{file.name}.new")
-    new.unlink(missing_ok=True)
-    try:
-        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as opened:
-            opened.write(octets)
-            opened.flush()
-            os.fsync(opened.fileno())
-        new.replace(file)
-    except OSError:
-        new.unlink(missing_ok=True)
-        raise
-    folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def _make_folder(folder: Path) -> None:
-    """With all that lead there, of mode 0700 as the XDG Base Directory Specification wants them. Raises OSError."""
-    for missing in reversed([each for each in (folder, *folder.parents) if not each.exists()]):
-        missing.mkdir(0o700, exist_ok=True)

@@ -127,6 +127,10 @@ class Bus:
     async def idle(self) -> None:
         """Returns when no handler of an exported method is at work and every reply is sent, or the connection ends."""
         await self._server.idle()
+        await self.drain()
+
+    async def drain(self) -> None:
+        """Returns when what was queued by now is sent, or the connection has ended."""
         if self._link is not None:
             await self._link.drain()
 

@@ -2,7 +2,8 @@
 """Objects that we offer on a bus: what is in them, and what D-Bus' standard interfaces say of them.
 
 It knows nothing of connections: a call's path, interface and member in, the method to run or the answer out.
-Who must be told no is told by CallFailed, with the D-Bus error name.
+Who must be told no is told by CallFailed, with the D-Bus error name. Introspection of an interface whose contract is
+among the files of `interfaces` is that text, with its documentation; of any other it is made of the members.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any, Final
 from wgsd_nm.bus import names
 from wgsd_nm.bus.marshal import Variant
 from wgsd_nm.core.errors import CallFailed
+from wgsd_nm.core.model import shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,16 +123,20 @@ _STANDARD: Final = {
 }
 _STANDARD_INTERFACES: Final = (names.INTROSPECTABLE, names.PEER, names.PROPERTIES)
 
+_CONTRACTS: Final = Path(__file__).with_name("interfaces")
+
 
 class Objects:
     """The objects of one connection, by path, and the interfaces of each."""
 
     def __init__(self) -> None:
         self._interfaces: dict[str, dict[str, Interface]] = {}
+        self._texts: dict[str, str] = {}
 
     def add(self, path: str, interface: Interface) -> None:
         """Offers one more interface at that path."""
         self._interfaces.setdefault(path, {})[interface.name] = interface
+        self._texts[interface.name] = contract(interface.name) or _interface_xml(interface)
 
     def interface(self, path: str, name: str) -> Interface:
         """Raises CallFailed with UnknownObject or UnknownInterface."""
@@ -138,7 +144,7 @@ class Objects:
         if interfaces is None:
             raise CallFailed(names.ERROR_UNKNOWN_OBJECT, f"there is no object {path}")
         if name not in interfaces:
-            raise CallFailed(names.ERROR_UNKNOWN_INTERFACE, f"the object {path} has no interface {name}")
+            raise CallFailed(names.ERROR_UNKNOWN_INTERFACE, f"the object {path} has no interface {shown(name)}")
         return interfaces[name]
 
     def method(self, path: str, interface: str, member: str, called_with: str) -> Method:
@@ -210,7 +216,7 @@ class Objects:
     def _property(self, path: str, interface: str, name: str) -> Property:
         found = self.interface(path, interface).properties.get(name)
         if found is None:
-            raise CallFailed(names.ERROR_UNKNOWN_PROPERTY, f"the interface {interface} has no property {name}")
+            raise CallFailed(names.ERROR_UNKNOWN_PROPERTY, f"the interface {interface} has no property {shown(name)}")
         return found
 
     def introspection(self, path: str) -> str:
@@ -226,11 +232,24 @@ class Objects:
                 ' "http://www.freedesktop.org/standards/dbus/1.0/introspect.dtd">\n<node>\n',
                 _INTROSPECT,
                 _PROPERTIES if interfaces else "",
-                *(_interface_xml(interface) for interface in (interfaces or {}).values()),
+                *(self._texts[name] for name in interfaces or ()),
                 *(f"  <node name={_quoted(node)}/>\n" for node in sorted(below)),
                 "</node>\n",
             )
         )
+
+
+def contract(name: str) -> str:
+    """What the contract of an interface has inside its <node>, comments and all; "" where there is none.
+
+    It is read when the interface is offered: the text is that of the program that runs, whatever is installed later.
+    """
+    try:
+        text = (_CONTRACTS / f"{name}.xml").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ""
+    node = text.index("<node ")
+    return text[text.index(">", node) + 1 : text.rindex("</node>")].strip("\n") + "\n"
 
 
 def _check(member: str, expected: str, called_with: str) -> None:

@@ -52,6 +52,9 @@ POLKIT: Final = "org.freedesktop.PolicyKit1"
 POLKIT_PATH: Final = "/org/freedesktop/PolicyKit1/Authority"
 POLKIT_AUTHORITY: Final = "org.freedesktop.PolicyKit1.Authority"
 
+NOTIFICATIONS: Final = "org.freedesktop.Notifications"
+NOTIFICATIONS_PATH: Final = "/org/freedesktop/Notifications"
+
 _DBUS_ERROR: Final = "org.freedesktop.DBus.Error."
 _ERROR: Final = "io.github.wgsd_nm.Error."
 

@@ -18,6 +18,8 @@ MAX_CALLS: Final = 64
 """Calls of one caller, a connection to the bus, that are at work at a time."""
 MAX_CALLS_OF_ALL: Final = 1024
 """Calls of all callers: more than one read brings (backend.READ_SIZE), so that no flood takes all places at once."""
+MAX_ARGUMENTS: Final = 1 << 22
+"""Octets of a call's arguments, twice those of the longest SetEndpoints: to read more takes seconds of everybody's."""
 
 
 class Server:
@@ -39,6 +41,8 @@ class Server:
     def take(self, link: Link, message: Message) -> None:
         """Answers a call, or has its handler do so."""
         try:
+            if len(message.octets) > MAX_ARGUMENTS:
+                raise CallFailed(names.ERROR_INVALID_ARGS, f"the arguments are longer than {MAX_ARGUMENTS} octets")
             if self._objects.is_standard(message.interface, message.member):
                 answer = self._objects.answer(
                     message.path, message.interface, message.member, message.signature, message.body()

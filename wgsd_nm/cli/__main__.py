@@ -10,9 +10,9 @@ import sys
 from typing import Final, TextIO
 
 from wgsd_nm import __version__
-from wgsd_nm.cli import doctor, key, lookup, monitor, refresh, status
+from wgsd_nm.cli import doctor, key, lookup, monitor, refresh, setup, status
 
-COMMANDS = (status, monitor, doctor, refresh, lookup, key)
+COMMANDS = (setup, status, monitor, doctor, refresh, lookup, key)
 
 INTERRUPTED: Final = 130
 """Exit status after Ctrl-C, as shells have it: 128 and the signal's number."""

@@ -11,6 +11,7 @@ from wgsd_nm.cli import quoting
 from wgsd_nm.cli.facts import ConnectionFacts
 from wgsd_nm.cli.view import PeerView
 from wgsd_nm.core.reason import Reason
+from wgsd_nm.core.remedy import REMEDIES
 
 ZONE_UNKNOWN: Final = (
     'Write zone = "wg.example.com" and registry = "10.0.0.254", as they are at your registry, into the section of '
@@ -18,47 +19,17 @@ ZONE_UNKNOWN: Final = (
 )
 NOT_SEEN: Final = "It learns where we are from a handshake: look at the registry peer below"
 NOT_PUBLISHED: Final = "wgsd-nm refresh asks again; if that does not help, ask the registry's administrator"
-REGISTRY_PEER_SILENT: Final = (
-    "Is the endpoint in the profile right, and UDP to its port let through here and there? Do both sides have each "
-    "other's public key? On the registry, wg show tells whether our handshakes arrive"
-)
-OUR_NAT: Final = (
-    "Peers behind such NATs, or strict ones, cannot be reached from here. Use IPv6 where there is some, forward the "
-    "tunnel's UDP port in the router, or use another network"
-)
+REGISTRY_PEER_SILENT: Final = REMEDIES[Reason.REGISTRY_SILENT]
+OUR_NAT: Final = REMEDIES[Reason.OWN_SYMMETRIC_NAT]
 IF_WANTED: Final = "If it should be reachable at any time"
 
-_HOLE: Final = (
-    "Is that machine on, with its agent running and a keepalive towards us? Both sides have to send for their NATs to "
-    "open; a firewall on either side has to let the tunnel's UDP port through"
-)
 _REGISTRY: Final = "See the registry's line above"
-_ADDRESS: Final = "The registry serves an endpoint that leads nowhere: its administrator has to correct that"
-_WAIT: Final = "It is found as soon as it has shaken hands with the registry: is it on, and its tunnel up?"
 
 _BY_REASON: Final[Mapping[str, str]] = {
-    Reason.NO_REPLY: _HOLE,
-    Reason.NOT_REGISTERED: f"{_WAIT} Does the registry publish it in this zone?",
-    Reason.NO_ENDPOINT: _WAIT,
+    **REMEDIES,
     Reason.NO_ANSWER: _REGISTRY,
     Reason.REGISTRY_UNREACHABLE: _REGISTRY,
     Reason.REGISTRY_REFUSED: _REGISTRY,
-    Reason.BAD_ANSWER: "Does the registry's name for this peer belong to another key? Its administrator can tell",
-    Reason.UNSPECIFIED: _ADDRESS,
-    Reason.LOOPBACK: _ADDRESS,
-    Reason.MULTICAST: _ADDRESS,
-    Reason.LINK_LOCAL: _ADDRESS,
-    Reason.RESERVED_ADDRESS: _ADDRESS,
-    Reason.PORT_ZERO: _ADDRESS,
-    Reason.BROADCAST: _ADDRESS,
-    Reason.OWN_ADDRESS: "Do two machines use the same key? Each needs one of its own",
-    Reason.INSIDE_TUNNEL: "The registry sees that peer through another tunnel, or has a wrong endpoint for it",
-    Reason.NO_ROUTE: "The peer is on the other family of addresses: use a network that has both IPv4 and IPv6",
-    Reason.SYMMETRIC_NAT: "The NAT of that peer gives each destination another port: forward a port there, or use IPv6",
-    Reason.OWN_SYMMETRIC_NAT: OUR_NAT,
-    Reason.BOTH_SYMMETRIC: "Neither NAT can be passed: forward the tunnel's UDP port in one router, or use IPv6",
-    Reason.SAME_PUBLIC_ADDRESS: "Switch hairpin NAT on in the router that you share, or set the peer's local address",
-    Reason.STOOD_DOWN: "Find out which script or program sets it, and stop that; the next change of network ends this",
 }
 
 
@@ -88,6 +59,14 @@ def _section(peer: PeerView, connection: ConnectionFacts | None) -> str:
     return (
         f"[wireguard-peer.{peer.public_key}] of the connection's file "
         f"(nmcli -f NAME,FILENAME connection show tells where it is)"
+    )
+
+
+def name_to_helper(interface: str) -> str:
+    """How to have the helper act on a device that NetworkManager has not made."""
+    return (
+        f"NetworkManager did not make {interface}, so root has to name it: "
+        f"interfaces = [{quoting.toml_text(interface)}] in /etc/wgsd-nm/helper.toml"
     )
 
 

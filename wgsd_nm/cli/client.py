@@ -21,6 +21,9 @@ WHOSE_SESSION: Final = (
 )
 """What to do where there is no session bus."""
 
+NOTHING_CONFIGURED: Final = (
+    "no tunnel is configured, so that no agent starts; for one: wgsd-nm setup CONNECTION --zone ZONE --registry ADDRESS"
+)
 NOTHING_UP: Final = "the agent knows of no configured tunnel that is up; wgsd-nm doctor says more"
 
 DONE: Final = 0
@@ -33,6 +36,11 @@ class Agent:
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
+
+    async def is_running(self) -> bool:
+        """Whether it is on the session bus. Asking does not start it."""
+        (has_owner,) = await self._bus.call(names.DBUS, names.DBUS_PATH, names.DBUS, "NameHasOwner", "s", names.AGENT)
+        return bool(has_owner)
 
     async def properties(self) -> dict[str, Any]:
         """Version, State, LastError, Tunnels, Peers as data/dbus/interfaces documents them."""
@@ -90,7 +98,11 @@ async def _with_agent(work: Callable[[Agent], Awaitable[int]]) -> int:
             print(f"wgsd-nm: the session bus cannot be reached: {error}", file=sys.stderr)
             print(f"wgsd-nm: {WHOSE_SESSION}", file=sys.stderr)
             return NO_AGENT
-        return await work(Agent(bus))
+        agent = Agent(bus)
+        if not await agent.is_running() and not _is_configured():
+            print(f"wgsd-nm: {NOTHING_CONFIGURED}", file=sys.stderr)
+            return NO_AGENT
+        return await work(agent)
     except (BusLost, ServiceUnavailable, CallTimedOut) as error:
         print(f"wgsd-nm: the agent cannot be reached: {error}", file=sys.stderr)
         print("wgsd-nm: is it running? Try: systemctl --user status wgsd-nm-agent", file=sys.stderr)
@@ -100,3 +112,9 @@ async def _with_agent(work: Callable[[Agent], Awaitable[int]]) -> int:
         return FAILED
     finally:
         await bus.close()
+
+
+def _is_configured() -> bool:
+    from wgsd_nm.agent import configfile  # here, so that whoever finds an agent starts without dnspython
+
+    return configfile.is_there()

@@ -7,9 +7,8 @@ import asyncio
 import os
 import pwd
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from ipaddress import ip_interface, ip_network
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,10 +17,11 @@ from wgsd_nm.agent import configfile
 from wgsd_nm.bus import names
 from wgsd_nm.bus.connection import Bus
 from wgsd_nm.cli.facts import AgentFacts, ClockFacts, ConfigFacts, ConnectionFacts, Facts, NetworkManagerFacts
+from wgsd_nm.cli.profiles import addresses_of, is_external, peers_of
 from wgsd_nm.cli.terminal import printable
 from wgsd_nm.cli.view import AgentView
 from wgsd_nm.core.errors import AccessDenied, BusError, CallFailed, ConfigError, InvalidValue
-from wgsd_nm.core.model import Connectivity, IPInterface, IPNetwork, ProfilePeer, PublicKey
+from wgsd_nm.core.model import Connectivity
 
 PATIENCE: Final = 5.0
 """Seconds for each answer."""
@@ -36,7 +36,6 @@ IPV4_SETTINGS: Final = Path("/proc/sys/net/ipv4/conf")
 _STRICT: Final = 1  # the kernel's Documentation/networking/ip-sysctl, rp_filter
 _ASLEEP: Final = 10  # NMState
 _ACTIVATED: Final = 2  # NMActiveConnectionState
-_EXTERNAL: Final = 0x80  # NMActivationStateFlags
 
 
 async def look() -> Facts:
@@ -132,11 +131,10 @@ async def _unit(session: Bus) -> str | None:
 
 
 def _config() -> ConfigFacts:
-    file = str(configfile.user_file())
     try:
-        return ConfigFacts(configfile.load(), file=file)
+        return ConfigFacts(configfile.load())
     except ConfigError as error:
-        return ConfigFacts(None, str(error), file)
+        return ConfigFacts(None, str(error))
 
 
 async def _network_manager(system: Bus) -> tuple[NetworkManagerFacts | None, str]:
@@ -197,11 +195,11 @@ async def _connection(system: Bus, path: str) -> ConnectionFacts | None:
         interface=printable(str(device.get("Interface", ""))),
         id=str(active.get("Id", "")),
         uuid=str(active.get("Uuid", "")),
-        external=bool(active.get("StateFlags", 0) & _EXTERNAL),
+        external=is_external(active),
         users=frozenset(_users(profile.get("connection", {}).get("permissions", ()))),
         refused=refused,
-        addresses=tuple(_interfaces(entry for config in configs for entry in config.get("AddressData", ()))),
-        peers=tuple(_peers(profile.get("wireguard", {}).get("peers", ()))),
+        addresses=tuple(addresses_of(entry for config in configs for entry in config.get("AddressData", ()))),
+        peers=tuple(peers_of(profile.get("wireguard", {}).get("peers", ()))),
     )
 
 
@@ -222,37 +220,6 @@ def _users(permissions: Iterable[str]) -> Iterator[str]:
         kind, _, rest = entry.partition(":")
         if kind == "user":
             yield rest.partition(":")[0]
-
-
-def _peers(entries: Iterable[Mapping[str, Any]]) -> Iterator[ProfilePeer]:
-    """The peers of NetworkManager's setting wireguard.peers that make sense."""
-    for entry in entries:
-        try:
-            yield ProfilePeer(
-                PublicKey.parse(str(entry.get("public-key", ""))),
-                str(entry.get("endpoint", "")),
-                int(entry.get("persistent-keepalive", 0)),
-                tuple(_networks(entry.get("allowed-ips", ()))),
-            )
-        except InvalidValue:
-            continue
-
-
-def _interfaces(entries: Iterable[Mapping[str, Any]]) -> Iterator[IPInterface]:
-    """NetworkManager's AddressData, as far as it makes sense."""
-    for entry in entries:
-        try:
-            yield ip_interface(f"{entry.get('address')}/{entry.get('prefix')}")
-        except ValueError:
-            continue
-
-
-def _networks(texts: Iterable[str]) -> Iterator[IPNetwork]:
-    for text in texts:
-        try:
-            yield ip_network(text, strict=False)
-        except ValueError:
-            continue
 
 
 async def _has_helper(system: Bus) -> bool | None:

@@ -27,11 +27,10 @@ class AgentFacts:
 
 @dataclass(frozen=True, slots=True)
 class ConfigFacts:
-    """The configuration as the agent would read it now; None where it is wrong. `file` is where a user's own goes."""
+    """The configuration as the agent would read it now; None where it is wrong."""
 
     config: Config | None = None
     problem: str = ""
-    file: str = "~/.config/wgsd-nm/config.toml"
 
 
 @dataclass(frozen=True, slots=True)

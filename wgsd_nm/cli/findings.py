@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 
 from wgsd_nm.cli import advice, quoting
@@ -102,7 +103,7 @@ def _configuration(facts: Facts) -> Iterator[Finding]:
     tunnels = _tunnels(facts)
     if not config.tunnels:
         up = " ".join(f"{each.interface} is up." for each in tunnels)
-        yield problem(step, f"No tunnel is configured. {up}".rstrip(), capital(_how_to_configure(facts, tunnels)))
+        yield problem(step, f"No tunnel is configured. {up}".rstrip(), _how_to_configure(tunnels))
         return
     matched = {each.interface: section_of(config, each) for each in tunnels}
     for section in config.tunnels if manager or facts.network_manager_problem else ():
@@ -116,7 +117,7 @@ def _configuration(facts: Facts) -> Iterator[Finding]:
             yield cannot_tell(step, f"{head} is configured; only NetworkManager knows whether that is up.")
     for each in tunnels:
         if matched[each.interface] is None:
-            what = f"To have it looked after: {_how_to_configure(facts, (each,))}"
+            what = f"To have it looked after: {_how_to_configure((each,))}"
             yield ok(step, f"{each.interface} ({each.id}) is up and not configured, so it is left alone.", what)
 
 
@@ -131,12 +132,9 @@ def _configured(facts: Facts, head: str, connection: ConnectionFacts) -> Finding
     return problem(step, f"{head} is configured and {interface} is up, but the agent does not know of it.", RELOAD)
 
 
-def _how_to_configure(facts: Facts, tunnels: tuple[ConnectionFacts, ...]) -> str:
-    name = tunnels[0].interface if tunnels else "NAME"
-    return (
-        f'write into {facts.config.file}: {quoting.section(name)}, and below it zone = "wg.example.com" and '
-        f'registry = "10.0.0.254" as they are at your registry; then: {RELOAD}'
-    )
+def _how_to_configure(tunnels: tuple[ConnectionFacts, ...]) -> str:
+    name = shlex.quote(tunnels[0].interface) if tunnels else "CONNECTION"
+    return f"wgsd-nm setup {name} --zone ZONE --registry ADDRESS, with the zone and the address of your registry"
 
 
 def _network_manager(facts: Facts) -> Iterator[Finding]:
@@ -252,10 +250,7 @@ def _how_to_be_permitted(connection: ConnectionFacts | None, facts: Facts) -> st
     if facts.network_manager_problem:
         return "The helper asks NetworkManager whose the connection is: see NetworkManager's line above"
     if connection and connection.external:
-        return (
-            f"NetworkManager did not make {connection.interface}, so root has to name it: "
-            f"interfaces = [{quoting.toml_text(connection.interface)}] in /etc/wgsd-nm/helper.toml"
-        )
+        return advice.name_to_helper(connection.interface)
     if connection and (connection.refused or (connection.users and facts.user not in connection.users)):
         return advice.admit(connection, facts.user)
     return (

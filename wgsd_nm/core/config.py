@@ -8,6 +8,10 @@ profile-endpoints = "keep"       # or "replace": also manage peers whose profile
 
 [tunnel.wg-home.names]
 bob = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg="
+
+[notifications]                  # what the desktop shows people unasked
+failures = true                  # a wanted peer cannot be reached
+successes = false                # a peer is reached
 """
 
 from __future__ import annotations
@@ -39,10 +43,19 @@ class TunnelConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class NotificationConfig:
+    """What people are told unasked."""
+
+    failures: bool = True
+    successes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
-    """All configured tunnels."""
+    """All that is configured."""
 
     tunnels: tuple[TunnelConfig, ...] = ()
+    notifications: NotificationConfig = NotificationConfig()
 
     def section(self, tunnel: Tunnel) -> TunnelConfig | None:
         """The section about a tunnel: by UUID before name before interface. None: the tunnel is not ours to touch."""
@@ -69,9 +82,24 @@ class _Reader:
         self._source = source
 
     def config(self, tree: dict[str, Any]) -> Config:
-        self._known("", tree, {"tunnel"})
+        self._known("", tree, {"tunnel", "notifications"})
         sections = self._table("tunnel", tree.get("tunnel", {}))
-        return Config(tuple(self._tunnel(connection, value) for connection, value in sections.items()))
+        tunnels = tuple(self._tunnel(connection, value) for connection, value in sections.items())
+        return Config(tunnels, self._notifications("notifications", tree.get("notifications", {})))
+
+    def _notifications(self, key: str, value: Any) -> NotificationConfig:
+        table = self._table(key, value)
+        default = NotificationConfig()
+        self._known(key, table, {"failures", "successes"})
+        return NotificationConfig(
+            failures=self._switch(f"{key}.failures", table.get("failures", default.failures)),
+            successes=self._switch(f"{key}.successes", table.get("successes", default.successes)),
+        )
+
+    def _switch(self, key: str, value: Any) -> bool:
+        if not isinstance(value, bool):
+            raise self._wrong(key, f"true or false is expected, not {_given(value)}")
+        return value
 
     def _tunnel(self, connection: str, value: Any) -> TunnelConfig:
         key = f"tunnel.{connection}"

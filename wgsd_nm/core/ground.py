@@ -9,7 +9,7 @@ from functools import lru_cache
 from ipaddress import IPv4Address, ip_network
 from typing import Final, Self
 
-from wgsd_nm.core.model import Endpoint, IPAddress, IPNetwork, Network, Peer, Tunnel
+from wgsd_nm.core.model import Endpoint, IPAddress, IPNetwork, Network, Peer, Tunnel, Way
 from wgsd_nm.core.reason import Reason
 
 BROADCAST: Final = IPv4Address("255.255.255.255")
@@ -78,6 +78,18 @@ class Ground:
         if address.version not in self.versions and not self._is_on_link(address):
             return Reason.NO_ROUTE
         return None
+
+    def way(self, endpoint: Endpoint) -> Way:
+        """By what the endpoint is reached: a network that we are on, somebody's private one, or the internet.
+
+        A program on this machine may stand for the peer and carry its packets on: by what, nobody can tell.
+        """
+        address = endpoint.address
+        if address.is_loopback:
+            return Way.NONE
+        if address.is_link_local or self._is_on_link(address):
+            return Way.LINK
+        return Way.PRIVATE if _is_private(address) else Way.INTERNET
 
     def is_far_and_private(self, endpoint: Endpoint, others: Iterable[Endpoint]) -> bool:
         """Whether it is in somebody's private network, which neither is on our link nor seems to lie behind our NAT.

@@ -314,6 +314,15 @@ class Source(StrEnum):
     NONE = "none"
 
 
+class Way(StrEnum):
+    """By what an endpoint is reached from here, as its address tells."""
+
+    LINK = "link"
+    PRIVATE = "private"
+    INTERNET = "internet"
+    NONE = ""
+
+
 class PeerState(StrEnum):
     """How a peer is reached."""
 

@@ -11,7 +11,7 @@ from wgsd_nm.core.discovery import has_usable_uplink
 from wgsd_nm.core.errors import InvalidValue
 from wgsd_nm.core.following import polling_interval
 from wgsd_nm.core.ground import Ground
-from wgsd_nm.core.model import Connectivity, Endpoint, PeerState, PublicKey, Source, State, Updates
+from wgsd_nm.core.model import Connectivity, Endpoint, PeerState, PublicKey, Source, State, Updates, Way
 from wgsd_nm.core.reason import Reason, of_failure, sentence
 from wgsd_nm.core.reconcile import candidates
 from wgsd_nm.core.schedule import STALE
@@ -53,6 +53,7 @@ class PeerStatus:
     name: str
     endpoint: Endpoint | None
     source: Source
+    way: Way
     state: PeerState
     reason: Reason
     text: str
@@ -169,6 +170,7 @@ def _peer(tunnel: TunnelWatch, peer: PeerWatch, ground: Ground, profile_endpoint
         name=tunnel.settings.names.get(peer.public_key) or peer.name or str(peer.public_key)[:8],
         endpoint=peer.endpoint,
         source=_source(peer, profile_endpoint),
+        way=ground.way(peer.endpoint) if peer.endpoint else Way.NONE,
         state=state,
         reason=reason,
         text=_text(peer, reason, about),

@@ -17,7 +17,7 @@ from wgsd_nm import __version__
 from wgsd_nm.bus import names
 from wgsd_nm.bus.connection import Bus
 from wgsd_nm.core.errors import BusLost, WgsdError
-from wgsd_nm.helper import config
+from wgsd_nm.helper import config, journal
 from wgsd_nm.helper.admission import Admission
 from wgsd_nm.helper.authorization import Authorization
 from wgsd_nm.helper.service import Service
@@ -74,7 +74,7 @@ async def _leave(bus: Bus) -> None:
 async def _main() -> None:
     with WireGuard() as devices:
         bus = Bus(system=True)
-        await serve(bus, Service(devices, Authorization(bus, config.load)))
+        await serve(bus, Service(devices, Authorization(bus, config.load), bus.drain))
 
 
 def main() -> int:
@@ -82,7 +82,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="wgsd-nm-helper", description=__doc__)
     parser.add_argument("--version", action="version", version=__version__)
     parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
+    journal.begin()
     try:
         asyncio.run(_main())
     except WgsdError as error:

@@ -14,6 +14,7 @@ import asyncio
 import itertools
 import logging
 import pwd
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -29,11 +30,14 @@ from wgsd_nm.core.errors import (
     InteractionRequired,
 )
 from wgsd_nm.helper.networkmanager import NetworkManager
+from wgsd_nm.helper.presence import Presence
 
 ANSWER_WITHIN: Final = 10.0
 """Seconds that polkit, and NetworkManager, may take."""
 PERSON_ANSWERS_WITHIN: Final = 120.0
 """Seconds that polkit may take to ask a person."""
+FRESH: Final = 1.0
+"""Seconds for which it counts that an interface may be acted on."""
 
 _ALLOW_USER_INTERACTION: Final = 1  # PolkitCheckAuthorizationFlags
 
@@ -41,7 +45,10 @@ _log = logging.getLogger(__name__)
 
 
 class Authorization:
-    """The policy. `named` gives the interfaces that root has named, or raises ConfigError; it is asked at each call."""
+    """The policy. `named` gives the interfaces that root has named, or raises ConfigError; it is asked at each call.
+
+    `clock` gives seconds and never goes back.
+    """
 
     def __init__(
         self,
@@ -50,47 +57,58 @@ class Authorization:
         *,
         answer_within: float = ANSWER_WITHIN,
         person_answers_within: float = PERSON_ANSWERS_WITHIN,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._bus = bus
         self._network_manager = NetworkManager(bus)
+        self._presence = Presence(bus)
         self._answer_within = answer_within
         self._person_answers_within = person_answers_within
         self._named = named
-        self._complaint = ""
+        self._clock = clock
         self._questions = itertools.count(1)
 
     async def require(self, caller: Caller, action: str, interface: str) -> None:
         """Returns if the caller may take the polkit action on the interface.
 
         Raises AccessDenied, InteractionRequired, NoSuchDevice, NotWireGuard. Both conditions are examined at once to
-        save time; but a person is asked only about an interface that may be acted on, and when the person has answered
-        the interface is examined once more.
+        save time, and both to their end, so that a call that is over leaves no question behind. But a person is asked
+        only about an interface that may be acted on. What was found of the interface counts for FRESH: when polkit has
+        taken longer, or a person has answered, the interface is examined once more.
         """
         if caller.interactive:
             await self._require_interface(caller, interface)
-            await self._require_action(caller, action, interface)
+            await self._ask_person(caller, action, interface)
             await self._require_interface(caller, interface)
-        else:
-            await asyncio.gather(
-                self._require_interface(caller, interface), self._require_action(caller, action, interface)
-            )
-
-    async def _require_interface(self, caller: Caller, interface: str) -> None:
-        if interface in self._interfaces_of_root():
             return
-        users = await self._users_of_networkmanager(interface)
-        if users is not None and not await self._is_one_of(caller, users):
-            raise AccessDenied(f"the permissions of NetworkManager's connection on {interface} do not admit this user")
+        examined, asked = await asyncio.gather(
+            self._require_interface(caller, interface),
+            self._require_action(caller, action, interface),
+            return_exceptions=True,
+        )
+        if isinstance(examined, BaseException):
+            raise examined
+        if isinstance(asked, BaseException):
+            raise asked
+        if self._clock() - examined > FRESH:
+            await self._require_interface(caller, interface)
+
+    async def _require_interface(self, caller: Caller, interface: str) -> float:
+        """Returns when it is known that the caller may act there: the time."""
+        if interface not in self._interfaces_of_root():
+            users = await self._users_of_networkmanager(interface)
+            if users is not None and not await self._is_one_of(caller, users):
+                raise AccessDenied(
+                    f"the permissions of NetworkManager's connection on {interface} do not admit this user"
+                )
+        return self._clock()
 
     def _interfaces_of_root(self) -> frozenset[str]:
         try:
-            named, complaint = self._named(), ""
+            return self._named()
         except ConfigError as error:
-            named, complaint = frozenset(), str(error)
-        if complaint not in ("", self._complaint):
-            _log.error("%s", complaint)
-        self._complaint = complaint
-        return named
+            _log.error("%s", error)
+            return frozenset()
 
     async def _users_of_networkmanager(self, interface: str) -> frozenset[str] | None:
         try:
@@ -105,10 +123,33 @@ class Authorization:
     async def _is_one_of(self, caller: Caller, users: frozenset[str]) -> bool:
         """As NetworkManager has it: root is always admitted (nm_auth_is_subject_in_acl)."""
         uid = await self._bus.uid_of(caller)
-        return uid == 0 or await asyncio.to_thread(_user_name, uid) in users
+        if uid == 0:
+            return True
+        try:
+            async with asyncio.timeout(self._answer_within):
+                return await asyncio.to_thread(_user_name, uid) in users
+        except TimeoutError:
+            _log.warning("the name of user %d is not told in time: see nsswitch.conf(5)", uid)
+            raise AccessDenied("nothing is permitted by a user's name while the system does not tell it") from None
 
-    async def _require_action(self, caller: Caller, action: str, interface: str) -> None:
-        question = str(next(self._questions)) if caller.interactive else ""
+    async def _ask_person(self, caller: Caller, action: str, interface: str) -> None:
+        """The question is withdrawn when the caller, who would have got the answer, has gone."""
+        question = str(next(self._questions))
+        asking = asyncio.ensure_future(self._require_action(caller, action, interface, question))
+        gone = asyncio.ensure_future(self._presence.until_gone(caller))
+        try:
+            await asyncio.wait((asking, gone), return_when=asyncio.FIRST_COMPLETED)
+            if asking.done():
+                return await asking
+        finally:
+            for each in (asking, gone):
+                each.cancel()
+            await asyncio.gather(asking, gone, return_exceptions=True)
+        await self._withdraw(question)
+        raise AccessDenied("nothing is permitted to a caller that has left the bus")
+
+    async def _require_action(self, caller: Caller, action: str, interface: str, question: str = "") -> None:
+        """`question` names a question that a person may be asked; it takes that long."""
         try:
             reply = await self._bus.call(
                 names.POLKIT,
@@ -119,9 +160,9 @@ class Authorization:
                 ["system-bus-name", {"name": Variant("s", caller.name)}],
                 action,
                 {"interface": interface},
-                _ALLOW_USER_INTERACTION if caller.interactive else 0,
+                _ALLOW_USER_INTERACTION if question else 0,
                 question,
-                timeout=self._person_answers_within if caller.interactive else self._answer_within,
+                timeout=self._person_answers_within if question else self._answer_within,
             )
         except BusLost:
             raise
@@ -133,7 +174,7 @@ class Authorization:
         match reply:
             case [[True, bool(), dict()]]:
                 return
-            case [[False, True, dict()]] if not caller.interactive:
+            case [[False, True, dict()]] if not question:
                 raise InteractionRequired(f"{action} needs a password: allow interactive authorization in the call")
             case [[False, bool(), dict()]]:
                 raise AccessDenied(f"polkit does not permit {action} on {interface} to this user in this session")

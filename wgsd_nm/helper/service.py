@@ -6,11 +6,12 @@ A third method needs a written reason: each one is reachable by every local user
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 from wgsd_nm.bus import names
@@ -37,15 +38,24 @@ class Devices(Protocol):
 
 
 class Service:
-    """The helper's object on the bus. `clock` gives seconds and never goes back."""
+    """The helper's object on the bus. `clock` gives seconds and never goes back.
+
+    `sent` returns when all answers so far are on their way: the peers of a device are megabytes, of which those of one
+    call at a time are held.
+    """
 
     def __init__(
-        self, devices: Devices, authorization: Authorization, clock: Callable[[], float] = time.monotonic
+        self,
+        devices: Devices,
+        authorization: Authorization,
+        sent: Callable[[], Awaitable[None]],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._devices = devices
         self._authorization = authorization
+        self._sent = sent
+        self._answering = asyncio.Lock()
         self._clock = clock
-        self._last_refusal = ""
         self._last_call = clock()
 
     def quiet_for(self) -> float:
@@ -74,7 +84,9 @@ class Service:
         """GetPeers."""
         parse_interface(interface)
         await self._authorization.require(caller, names.ACTION_READ_PEERS, interface)
-        return [[peer_to_wire(peer) for peer in self._devices.read(interface).peers]]
+        async with self._answering:
+            await self._sent()
+            return [[peer_to_wire(peer) for peer in self._devices.read(interface).peers]]
 
     async def set_endpoints(self, caller: Caller, interface: str, entries: Sequence[Sequence[str]]) -> Sequence[object]:
         """SetEndpoints."""
@@ -86,7 +98,7 @@ class Service:
         return [{str(key): result.value for key, result in results.items()}]
 
     def _attended(self, handler: Handler) -> Handler:
-        """The handler, with its time noted and a refusal logged, once however often it is repeated."""
+        """The handler, with its time noted and a refusal logged."""
 
         @functools.wraps(handler)
         async def attended(caller: Caller, *arguments: object) -> Sequence[object]:
@@ -94,10 +106,7 @@ class Service:
             try:
                 return await handler(caller, *arguments)
             except WgsdError as error:
-                refusal = f"refused {handler.__name__} to {caller.name}: {error}"
-                if refusal != self._last_refusal:
-                    _log.warning("%s", refusal)
-                self._last_refusal = refusal
+                _log.warning("refused %s to %s: %s", handler.__name__, caller.name, error)
                 raise
             finally:
                 self._last_call = self._clock()
@@ -115,7 +124,7 @@ def parse_changes(entries: Sequence[Sequence[str]]) -> tuple[EndpointChange, ...
             change = change_from_wire(entry)
             require_usable(change.wanted)
             if change.public_key in changes:
-                raise InvalidValue(f"the peer {change.public_key} comes twice: expected one change for each peer")
+                raise InvalidValue(f"the peer {change.public_key!s:.8} comes twice: expected one change for each peer")
         except InvalidValue as error:
             raise InvalidValue(f"change {number} of {len(entries)}: {error}") from error
         changes[change.public_key] = change

@@ -19,6 +19,7 @@ from dns.rcode import NOERROR, SERVFAIL
 
 from lab.world import wait_for
 from lab.world.host import call as command
+from tests.lab.booted import status_of
 from wgsd_nm.core.dnssd import instance_name, parse_zone
 from wgsd_nm.core.model import PublicKey
 
@@ -57,12 +58,6 @@ def reader() -> str:
     """The unit of the present reader, "" for none."""
     listed = command("systemctl", "list-units", "--plain", "--no-legend", "--state=running", READER)
     return listed.split()[0] if listed.strip() else ""
-
-
-def status_of(pid: str) -> dict[str, str]:
-    """/proc/PID/status"""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
 def journal() -> str:

@@ -20,6 +20,7 @@ from lab.world import wait_for
 from lab.world.counter import Counter
 from lab.world.host import CommandFailedError, Host
 from lab.world.host import call as command
+from tests.lab.booted import session_of
 
 DATA = Path("/src/data")
 HELPER, AGENT = "io.github.wgsd_nm.Helper1", "io.github.wgsd_nm.Agent1"
@@ -105,12 +106,6 @@ def disconnect() -> None:
         command("nmcli", "connection", "delete", name)
     command("ip", "link", "delete", "lab0")
     command("ip", "netns", "delete", "net")
-
-
-def session_of(user: str) -> str:
-    """The user's session at the seat."""
-    sessions = json.loads(command("loginctl", "--output=json", "list-sessions"))
-    return next((str(each["session"]) for each in sessions if each["user"] == user and each["seat"] == "seat0"), "")
 
 
 def is_active(user: str) -> bool:

@@ -30,7 +30,7 @@ CARD, CABLE = "eth0", "eth1"
 """The two ends of one cable, as the virtual machine has them."""
 AWAKE = 30.0
 """Seconds until it is seen that the machine sleeps and is awake again; the kernel's rehearsal takes five of them."""
-RECOVERED = 15.0
+RECOVERED = 30.0
 HANDSHAKE = 12.0
 
 

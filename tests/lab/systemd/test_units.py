@@ -15,6 +15,7 @@ import pytest
 from lab.world import wait_for
 from lab.world.host import CommandFailedError
 from lab.world.host import call as command
+from tests.lab.booted import status_of
 
 DATA = Path("/src/data")
 UNIT = "wgsd-nm-helper.service"
@@ -50,12 +51,6 @@ def call(who: Sequence[str], member: str, *arguments: str) -> Any:
 def shown(name: str) -> str:
     """A property of the unit."""
     return command("systemctl", "show", "--value", f"--property={name}", UNIT).strip()
-
-
-def status_of(pid: str) -> dict[str, str]:
-    """/proc/PID/status"""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
 @pytest.fixture(scope="module", autouse=True)
