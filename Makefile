@@ -29,7 +29,7 @@ with_parts   := --wgsd
 with_systemd := --systemd
 test_file = $(subst ./,,tests/lab/$(dir $(1))test_$(notdir $(1)).py)
 
-.PHONY: help setup needs caches image lab check unit contract integration pythons extension-test lab-test test demo \
+.PHONY: help setup needs caches image lab check unit search contract integration pythons extension-test lab-test test demo \
 	demo-desktop soak bench man extension install uninstall deb clean
 
 help:  ## this list
@@ -67,6 +67,9 @@ check: setup unit contract  ## the quick loop: style, types, unit and contract t
 
 unit: setup
 	@$(TIMED) "unit tests" $(BIN)/python -m pytest -q --numprocesses=auto tests/unit
+
+search: setup  ## properties of the units with examples by chance, again and again until one does not hold
+	@while $(BIN)/python -m pytest -q -m hypothesis --hypothesis-profile=searching --numprocesses=auto tests/unit; do :; done
 
 contract: setup
 	@./tools/needs contract

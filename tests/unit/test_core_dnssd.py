@@ -397,6 +397,11 @@ class TestPush:
 
 
 class TestBytes:
+    def test_records_that_came_twice_are_read_in_the_same_order(self) -> None:
+        ours, other = f'@ 5 IN TXT "txtvers=1" "pub={KEY}" "allowed="', '@ 3 IN TXT "name=x"'
+        wire = reply(query(), ["@ 5 IN SRV 0 0 7 @"], ["@ 5 IN A 192.0.2.7", ours, other, ours])
+        assert quickly(wire) == judged(wire)
+
     @settings(max_examples=60)
     @given(srv=st.sampled_from(["@ 5 IN SRV 0 0 7 @", "@ 5 IN SRV 0 0 0 @", "@ 5 IN SRV 0 0 7 x."]), additional=records)
     def test_the_quick_reading_is_dnspythons(self, srv: str, additional: list[str]) -> None:

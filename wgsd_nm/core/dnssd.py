@@ -276,7 +276,8 @@ def attributes(txt: Iterable[Sequence[bytes]]) -> tuple[tuple[str, str], ...]:
             if name:
                 record.setdefault(name.lower(), value)
         if record.get("txtvers", "1") == "1":
-            found = record | found
+            for name, value in record.items():
+                found.setdefault(name, value)
     return tuple(found.items())
 
 
