@@ -57,6 +57,12 @@ class Stage:
         config = Config(notifications=NotificationConfig())
         self.adapter.look(AgentWatch(config=config), AgentStatus(State.OK, (), ()))
 
+    async def has_told(self, server: ScriptedNotifications, times: int, *keys: PublicKey) -> None:
+        """These peers are not reached, and the server was told that many times by now."""
+        self.fails(*keys)
+        await server.told.count(times)
+        await self.done()
+
     @asynccontextmanager
     async def server(self, **how: Any) -> AsyncIterator[ScriptedNotifications]:
         """A server, for as long as it lives."""
@@ -146,12 +152,8 @@ def test_markup_is_escaped_where_the_server_reads_it_and_only_there(
 def test_news_replace_what_stands_and_less_is_told_in_its_place_too(play: Play) -> None:
     async def test(stage: Stage) -> None:
         async with stage.server() as server:
-            stage.fails(BOB)
-            await server.told.count(1)
-            await stage.done()
-            stage.fails(BOB, CAROL)
-            await server.told.count(2)
-            await stage.done()
+            await stage.has_told(server, 1, BOB)
+            await stage.has_told(server, 2, BOB, CAROL)
             (number,) = server.standing
             assert server.told.seen[1].replaces == number
             stage.fails(CAROL)
@@ -167,9 +169,7 @@ def test_news_replace_what_stands_and_less_is_told_in_its_place_too(play: Play) 
 def test_what_people_have_dismissed_is_not_shown_again_but_for_news(play: Play) -> None:
     async def test(stage: Stage) -> None:
         async with stage.server() as server:
-            stage.fails(BOB, CAROL)
-            await server.told.count(1)
-            await stage.done()
+            await stage.has_told(server, 1, BOB, CAROL)
             (number,) = server.standing
             server.dismiss(number)
             await server.bus.drain()
@@ -232,9 +232,7 @@ def test_a_server_that_comes_late_is_not_told_what_is_over(play: Play) -> None:
 def test_the_numbers_of_a_server_that_is_gone_are_void(play: Play) -> None:
     async def test(stage: Stage) -> None:
         async with stage.server() as server:
-            stage.fails(BOB)
-            await server.told.count(1)
-            await stage.done()
+            await stage.has_told(server, 1, BOB)
         async with stage.server() as another:
             await stage.owners.until(lambda seen: len(seen) >= 4)
             stage.fails(BOB, CAROL)
@@ -247,9 +245,7 @@ def test_the_numbers_of_a_server_that_is_gone_are_void(play: Play) -> None:
 def test_a_server_that_was_told_and_starts_again_is_not_told_again(play: Play) -> None:
     async def test(stage: Stage) -> None:
         async with stage.server() as server:
-            stage.fails(BOB)
-            await server.told.count(1)
-            await stage.done()
+            await stage.has_told(server, 1, BOB)
         async with stage.server() as another:
             await stage.owners.until(lambda seen: len(seen) >= 4)
             stage.looks()
@@ -302,9 +298,7 @@ def test_servers_that_die_of_a_notice_are_not_killed_for_ever(play: Play) -> Non
 def test_a_server_without_numbers_is_told_once_and_nothing_is_closed(play: Play, nonsense: dict[str, str]) -> None:
     async def test(stage: Stage) -> None:
         async with stage.server(**nonsense) as server:
-            stage.fails(BOB)
-            await server.told.count(1)
-            await stage.done()
+            await stage.has_told(server, 1, BOB)
             stage.looks()
             await stage.done()
             stage.fails()
@@ -341,9 +335,7 @@ def test_what_a_server_shows_late_is_taken_back_if_it_is_over_by_then(play: Play
 def test_what_stands_is_taken_back_in_the_end_and_a_server_that_hangs_does_not_keep_us(play: Play) -> None:
     async def test(stage: Stage) -> None:
         async with stage.server() as server:
-            stage.fails(BOB)
-            await server.told.count(1)
-            await stage.done()
+            await stage.has_told(server, 1, BOB)
             assert server.standing
             server.go_on.clear()
             stage.fails(BOB, CAROL)

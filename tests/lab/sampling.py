@@ -49,3 +49,8 @@ class Sampling:
         """All whole lines."""
         text = self._host.log(self._name).read_bytes()[self._start :].decode()
         return text[: text.rfind("\n") + 1]
+
+
+def endpoints(host: Host) -> Sampling:
+    """The endpoints that a laptop's kernel has while it moves, from now on."""
+    return Sampling(host, "endpoints", 0.4)

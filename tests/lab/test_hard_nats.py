@@ -30,7 +30,7 @@ from tests.lab.agents import (
     talking,
     wait_direct,
 )
-from tests.lab.sampling import Sampling
+from tests.lab.sampling import endpoints
 
 MINUTE = 60.0
 MOST_CHANGES = 4
@@ -90,11 +90,6 @@ def hard(parley: Parley, meeting: Meeting) -> Iterator[Parley]:
     assert [keepalives(laptop) for laptop in meeting.laptops] == before
 
 
-def watched(laptop: Laptop) -> Sampling:
-    """The endpoints that a laptop's kernel has, from now on."""
-    return Sampling(laptop, "endpoints", 0.4)
-
-
 def reason(meeting: Meeting, laptop: Laptop) -> str:
     """What its agent says of the other laptop: a documented code."""
     return str(agent_peer(meeting.world, laptop, meeting.other(laptop).name).get("Reason", ""))
@@ -108,7 +103,7 @@ def wait_said(meeting: Meeting, laptop: Laptop, *codes: str) -> None:
 def nothing_is_tried_for_ever(meeting: Meeting) -> Iterator[None]:
     """While the context lasts, for a minute at least, the endpoints change a few times at most."""
     begin = time.monotonic()
-    with watched(meeting.alice) as of_alice, watched(meeting.bob) as of_bob:
+    with endpoints(meeting.alice) as of_alice, endpoints(meeting.bob) as of_bob:
         yield
         let_pass(begin + MINUTE - time.monotonic())
         for laptop, seen in ((meeting.alice, of_alice), (meeting.bob, of_bob)):
@@ -127,7 +122,7 @@ def test_a_symmetric_nat_and_an_open_one_meet(hard: Parley) -> None:
         learnt = meeting.peer(meeting.alice).endpoint
         assert learnt.startswith(f"{world.nat_b.public}:")
         assert learnt not in hard.seen("bob")
-        with watched(meeting.alice) as seen:
+        with endpoints(meeting.alice) as seen:
             refresh(meeting.alice)
             begin = time.time()
             let_pass(30)

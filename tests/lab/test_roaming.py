@@ -29,7 +29,7 @@ from tests.lab.agents import (
     wait_content,
     wait_direct,
 )
-from tests.lab.sampling import Sampling
+from tests.lab.sampling import endpoints
 
 RECOVERED = 30.0
 """Seconds in which those who talk hear each other again: 25 at worst, and some for this slow machine."""
@@ -62,11 +62,6 @@ def assert_each_is_known_at(meeting: Meeting, alice_at: Nat, bob_at: Nat) -> Non
         known = meeting.peer(laptop).endpoint
         assert known.startswith(f"{nat.public}:")
         assert known == meeting.world.endpoint_seen(meeting.other(laptop).name)
-
-
-def watched(laptop: Laptop) -> Sampling:
-    """The endpoints that a laptop's kernel has, from now on."""
-    return Sampling(laptop, "endpoints", 0.4)
 
 
 def sleep(laptop: Laptop, asleep: bool) -> None:
@@ -154,7 +149,7 @@ def test_alice_sleeps_and_wakes_up_elsewhere(meeting: Meeting) -> None:
 def test_a_loose_contact_leaves_nothing_behind(meeting: Meeting) -> None:
     """Each flap is worth a pass of two questions at most, and a second try where the first fell into a gap."""
     alice, world = meeting.alice, meeting.world
-    with talking(meeting) as pings, questions(alice) as asked, watched(alice) as log:
+    with talking(meeting) as pings, questions(alice) as asked, endpoints(alice) as log:
         flap(alice, world.nat_a, FLAPS, FLAP_SECONDS)
         alice.wait_connected()
         answered_again(pings, time.time(), RECOVERED)
@@ -167,7 +162,7 @@ def test_a_loose_contact_leaves_nothing_behind(meeting: Meeting) -> None:
 def test_without_the_registry_what_works_goes_on_and_what_does_not_is_asked_for_ever_less(meeting: Meeting) -> None:
     alice, world = meeting.alice, meeting.world
     with talking(meeting) as pings, questions(alice) as asked:
-        with cut_off(world, world.registry), watched(alice) as log:
+        with cut_off(world, world.registry), endpoints(alice) as log:
             begin = time.time()
             let_pass(30)
             assert max(ping.longest_silence(begin, begin + 30) for ping in pings) < 3
@@ -190,7 +185,7 @@ def test_a_bad_line_is_a_line(meeting: Meeting) -> None:
     """30 of 100 packets are lost and the others take 200 ms: a path that works so is left alone, a new one is found."""
     alice, bob, world = meeting.alice, meeting.bob, meeting.world
     with talking(meeting) as pings, impaired((*world.nats, world.registry), loss=30, delay=0.2):
-        with watched(alice) as of_alice, watched(bob) as of_bob:
+        with endpoints(alice) as of_alice, endpoints(bob) as of_bob:
             begin = time.time()
             let_pass(30)
             assert max(ping.longest_silence(begin, begin + 30) for ping in pings) < 10
@@ -205,7 +200,7 @@ def test_a_bad_line_is_a_line(meeting: Meeting) -> None:
 def test_routers_that_forget_find_the_same_path_again(meeting: Meeting) -> None:
     """With the session alive, and after everybody has slept and lost it; nobody writes anything."""
     world = meeting.world
-    with talking(meeting) as pings, watched(meeting.alice) as of_alice, watched(meeting.bob) as of_bob:
+    with talking(meeting) as pings, endpoints(meeting.alice) as of_alice, endpoints(meeting.bob) as of_bob:
         for nat in world.nats:
             nat.forget()
         answered_again(pings, time.time(), 5)
@@ -245,7 +240,7 @@ def test_a_path_within_one_lan_survives_what_happens(meeting: Meeting) -> None:
     for laptop in meeting.laptops:
         other = meeting.other(laptop)
         laptop.punch(world.keys[other.name].public, f"{addresses[other]}:51820")
-    with talking(meeting) as pings, watched(alice) as of_alice, watched(bob) as of_bob:
+    with talking(meeting) as pings, endpoints(alice) as of_alice, endpoints(bob) as of_bob:
         refresh(alice)
         refresh(bob)
         alice.move(world.nat_a, quick=True)

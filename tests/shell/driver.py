@@ -170,6 +170,23 @@ class Driver:
         """All that is on the screen, outermost first."""
         return [Seen(**each) for each in await self.eval("probe.see()")]
 
+    async def still(self) -> list[Seen]:
+        """All that is on the screen, when nothing has moved while two frames were painted.
+
+        What has just been opened takes some frames to find its place.
+        """
+        seen: list[Seen] = []
+
+        async def at_rest() -> bool:
+            nonlocal seen
+            painted = await self.eval("probe.frames()")
+            await self.until(lambda: self.eval("probe.frames()"), lambda now: now > painted + 1, "frames to be painted")
+            before, seen = seen, await self.see()
+            return seen == before
+
+        await self.until(at_rest, bool, "all things to find their places")
+        return seen
+
     async def focus(self) -> str:
         """What has the keyboard focus: its kind, name and words; nothing if nothing has."""
         return "; ".join(f"{each.kind} {each.name} {each.text}" for each in await self.see() if each.focused)
@@ -192,7 +209,7 @@ class Driver:
 
     async def find(self, wanted: Callable[[Seen], bool], what: str) -> Seen:
         """The innermost of what is wanted, when it is on the screen."""
-        found = await self.until(self.see, lambda seen: any(wanted(each) for each in seen), f"{what} on the screen")
+        found = await self.until(self.still, lambda seen: any(wanted(each) for each in seen), f"{what} on the screen")
         return next(each for each in reversed(found) if wanted(each))
 
     # Doing

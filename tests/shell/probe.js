@@ -113,6 +113,9 @@
         return gcBytes + mallocBytes;
     }
 
+    let frames = 0;
+    global.stage.connect('after-paint', () => frames++);
+
     const firstSource = newestSource(), firstHandler = newestHandler();
 
     globalThis.probe = {
@@ -125,6 +128,11 @@
                     seen.push(one);
             });
             return seen;
+        },
+        // How many frames were painted so far; there will be another.
+        frames() {
+            global.stage.queue_redraw();
+            return frames;
         },
         move(x, y) {
             pointer.notify_absolute_motion(now(), x, y);

@@ -111,7 +111,8 @@ class Scene:
         await self.driver.close_menus()
         await self.driver.click(await self.driver.find(lambda seen: seen.kind == "QuickSettings", "the panel's button"))
         await self.driver.click(await self.toggle())
-        return await self.driver.sees(self.words.gettext("Look up now"))
+        await self.driver.sees(self.words.gettext("Look up now"))
+        return await self.driver.still()
 
     async def toggle(self) -> Seen:
         """Our item in the quick settings, when they are open."""
