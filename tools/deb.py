@@ -41,7 +41,7 @@ def main() -> int:
     try:
         with tempfile.TemporaryDirectory() as name:
             package = build(Path(name, "wgsd-nm"), arguments.output, arguments.environment, arguments.version)
-    except (OSError, CannotInstall, CannotBuildError, subprocess.CalledProcessError) as error:
+    except (OSError, ValueError, CannotInstall, CannotBuildError, subprocess.CalledProcessError) as error:
         print(f"deb: {error}", file=sys.stderr)
         return 1
     print(f"deb: {package}")
@@ -49,11 +49,11 @@ def main() -> int:
 
 
 def build(tree: Path, output: Path, environment: Path, number: str) -> Path:
-    """The package. Raises CannotInstall, OSError."""
+    """The package. Raises CannotInstall, CannotBuildError, OSError, ValueError."""
+    date = _date()
     tree.mkdir()
     put(LAYOUT, tree, environment, bytecode=False)
     (tree / LAYOUT.manifest.relative_to("/")).unlink()  # dpkg knows better
-    date = _date()
     for page in (tree / "usr/share/man").rglob("*.[158]"):
         _write_compressed(page, page.read_bytes())
         page.unlink()
@@ -111,6 +111,8 @@ def _copy(source: Path, target: Path, mode: int) -> None:
 def _date() -> int:
     """Seconds since the epoch: SOURCE_DATE_EPOCH, else of the last commit. The same sources make the same package."""
     given = os.environ.get("SOURCE_DATE_EPOCH", "")
+    if given and not given.isdecimal():
+        raise ValueError(f"SOURCE_DATE_EPOCH is {given!r}: expected seconds since 1970")
     asked = ["git", "-C", str(ROOT), "log", "-1", "--format=%ct"]
     return int(given or subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip() or 0)
 

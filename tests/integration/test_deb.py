@@ -104,8 +104,8 @@ class Package:
     paths: frozenset[str]
 
 
-def build(folder: Path, *words: str) -> Path:
-    """Packages are those of the environment that runs this test: no network is needed."""
+def make(folder: Path, *words: str, date: str = "2000000000") -> subprocess.CompletedProcess[str]:
+    """Packages are those of the environment that runs this test: no network is needed. The date is after any file."""
     command: list[str | Path] = [
         sys.executable,
         "-B",
@@ -117,9 +117,13 @@ def build(folder: Path, *words: str) -> Path:
         sys.prefix,
         *words,
     ]
-    own = {**os.environ, "SOURCE_DATE_EPOCH": "2000000000"}  # later than any file
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=300, env=own)
-    assert not done.stderr
+    own = {**os.environ, "SOURCE_DATE_EPOCH": date}
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300, env=own)
+
+
+def build(folder: Path, *words: str) -> Path:
+    done = make(folder, *words)
+    assert (done.returncode, done.stderr) == (0, "")
     return Path(done.stdout.removeprefix("deb: ").strip())
 
 
@@ -153,6 +157,13 @@ def life(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, ob
     report: dict[str, object] = json.loads(done.stdout)
     report["log"] = done.stderr
     return report
+
+
+def test_no_package_without_a_date(tmp_path: Path) -> None:
+    done = make(tmp_path, date="soon")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "deb: SOURCE_DATE_EPOCH is 'soon': expected seconds since 1970\n"
+    assert not list(tmp_path.iterdir())
 
 
 def test_one_package_for_every_machine(folder: Path) -> None:

@@ -372,7 +372,7 @@ def test_the_answer_to_a_caller_that_has_gone_is_dropped(served: Served, interac
             call = (*TO_HELPER, "GetPeers", "s", "wg1")
             lost = asyncio.ensure_future(refused(leaver.call(*call, interactive=interactive)))
             await stage.polkit.asked()
-            caller = stage.polkit.questions[0].caller
+            caller = f"user {os.getuid()} ({stage.polkit.questions[0].caller})"
             await leaver.close()
             await lost
             if interactive:
@@ -451,7 +451,7 @@ def test_the_log_says_who_changed_what_and_repeats_no_refusal(served: Served) ->
             stage.polkit.answer = NO
             for _ in range(3):
                 await refused(stage.peers())
-            caller = stage.polkit.questions[0].caller
+            caller = f"user {os.getuid()} ({stage.polkit.questions[0].caller})"
             assert served.process.text()[before:].splitlines() == [
                 f"INFO: wg0 for {caller}: 1 changed, 1 stale",
                 f"INFO: wg0 peer {str(ALICE)[:8]}: 192.0.2.1:51820 -> 192.0.2.1:51821",

@@ -57,13 +57,13 @@ def test_nothing_is_asked_or_written_in_a_portal(meeting: Meeting, questions: Co
     enter(meeting)
     alice.wg("set", "wg0", "peer", bobs, "endpoint", DEAD)
     before = questions.packets()
-    log = alice.log("helper").read_text().count(" for :")
+    log = alice.log("helper").read_text().count(" for user ")
     with Pinging(alice, ADDRESSES["bob"]), Sampling(alice, "endpoints") as sampling:
         time.sleep(STAY)  # for what must not happen within this time nothing tells when to look
         alice.busctl_user("--timeout=60", "call", AGENT, AGENT_PATH, AGENT, "Refresh", check=False)
         assert [value for _, value in sampling.values(bobs)] == [DEAD]
     assert questions.packets() == before
-    assert alice.log("helper").read_text().count(" for :") == log
+    assert alice.log("helper").read_text().count(" for user ") == log
     assert keepalives(alice) == kept
     assert agent_property(alice, "State") == "captive-portal"
 

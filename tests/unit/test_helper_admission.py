@@ -30,6 +30,7 @@ class Stage:
         interface = Interface(
             "a.b", {"Wait": Method(self.wait, (("text", "s"),), (("text", "s"),)), "No": Method(self.no)}
         )
+        self.told: set[str] = set()
         self.limited = Admission(self.uid_of).limited(interface)
 
     async def uid_of(self, caller: Caller) -> int:
@@ -37,7 +38,8 @@ class Stage:
         await asyncio.sleep(0)
         return self.users[caller.name.partition(":")[0]]
 
-    async def wait(self, _: Caller, text: str) -> Sequence[object]:
+    async def wait(self, caller: Caller, text: str) -> Sequence[object]:
+        self.told.add(str(caller))
         self.at_work += 1
         await self.go_on.wait()
         self.at_work -= 1
@@ -79,6 +81,7 @@ def test_a_user_has_so_many_calls_by_however_many_connections() -> None:
         assert await served == ["hello"]
         await asyncio.gather(*flood)
         assert await stage.call("mallory:8") == ["x"]
+        assert {"user 1000 (alice:1)", "user 1001 (mallory:8)"} <= stage.told
 
     asyncio.run(main())
 

@@ -21,10 +21,17 @@ from wgsd_nm.core.model import shown
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls: the unique bus name, and whether the call allows to ask its user for a password."""
+    """Who calls: the unique bus name, and whether the call allows to ask its user for a password.
+
+    `user` is the user's number where the bus has been asked for it.
+    """
 
     name: str
     interactive: bool
+    user: int | None = None
+
+    def __str__(self) -> str:
+        return self.name if self.user is None else f"user {self.user} ({self.name})"
 
 
 Handler = Callable[..., Awaitable[Sequence[object]]]

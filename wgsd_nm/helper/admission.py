@@ -31,7 +31,10 @@ class Admission:
         self._at_work: Counter[int] = Counter()
 
     def limited(self, interface: Interface) -> Interface:
-        """The interface with methods that refuse a user's calls beyond the limit, by CallFailed with LimitsExceeded."""
+        """The interface with methods that refuse a user's calls beyond the limit, by CallFailed with LimitsExceeded.
+
+        They are told the user of each caller.
+        """
         methods = {
             name: replace(method, handler=self._limited(method.handler)) for name, method in interface.methods.items()
         }
@@ -48,7 +51,7 @@ class Admission:
                 )
             self._at_work[user] += 1
             try:
-                return await handler(caller, *arguments)
+                return await handler(replace(caller, user=user), *arguments)
             finally:
                 self._at_work[user] -= 1
                 if not self._at_work[user]:

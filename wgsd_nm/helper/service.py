@@ -106,7 +106,7 @@ class Service:
             try:
                 return await handler(caller, *arguments)
             except WgsdError as error:
-                _log.warning("refused %s to %s: %s", handler.__name__, caller.name, error)
+                _log.warning("refused %s to %s: %s", handler.__name__, caller, error)
                 raise
             finally:
                 self._last_call = self._clock()
@@ -147,7 +147,7 @@ def _log_results(
     caller: Caller, interface: str, changes: Sequence[EndpointChange], results: Mapping[PublicKey, ChangeResult]
 ) -> None:
     counts = ", ".join(f"{count} {result}" for result, count in sorted(Counter(results.values()).items()))
-    _log.info("%s for %s: %s", interface, caller.name, counts or "nothing to change")
+    _log.info("%s for %s: %s", interface, caller, counts or "nothing to change")
     changed = [change for change in changes if results.get(change.public_key) is ChangeResult.CHANGED]
     for change in changed[:MAX_LINES]:
         _log.info("%s peer %.8s: %s -> %s", interface, change.public_key, change.expected or "none", change.wanted)
