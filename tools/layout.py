@@ -7,12 +7,13 @@ To install more of the project, add a line to FILES.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from tools import extension
+from tools.documents import relinked
 from tools.project import ROOT, scripts
 
 POLICIES: Final = {"/usr": "/usr/share/dbus-1/system.d", "/usr/local": "/etc/dbus-1/system.d"}
@@ -39,7 +40,9 @@ FILES: Final = (
     ("data/completions/wgsd-nm.fish", "{share}/fish/vendor_completions.d/wgsd-nm.fish"),
     ("data/examples/*", "{share}/doc/wgsd-nm/examples"),
     ("docs/*.md", "{share}/doc/wgsd-nm"),
+    ("docs/images/*.png", "{share}/doc/wgsd-nm/images"),
     ("README.md", "{share}/doc/wgsd-nm"),
+    ("SECURITY.md", "{share}/doc/wgsd-nm"),
     ("CHANGELOG.md", "{share}/doc/wgsd-nm"),
     ("man/*.1", "{share}/man/man1"),
     ("man/*.5", "{share}/man/man5"),
@@ -103,9 +106,11 @@ class Layout:
         """All files but those of the private environment. Raises CannotBuildError."""
         for name, function in scripts().items():
             yield Item(self.program(name), self._launcher(name, function).encode(), 0o755)
-        for pattern, target in FILES:
-            for source in sorted(ROOT.glob(pattern)):
-                yield Item(self._target(source, target), self._placed(source))
+        places = {
+            source: self._target(source, target) for pattern, target in FILES for source in sorted(ROOT.glob(pattern))
+        }
+        for source, path in places.items():
+            yield Item(path, self._placed(source, places))
         for shell, legacy in (("45", False), ("43", True)):
             for name, content in extension.files(legacy=legacy).items():
                 yield Item(self.home / "gnome-shell" / shell / extension.UUID / name, content)
@@ -121,9 +126,13 @@ class Layout:
         )
         return path if "completions/" in str(source.relative_to(ROOT)) else path / source.name
 
-    def _placed(self, source: Path) -> bytes:
-        """The file, in which the programs are where they will be."""
+    def _placed(self, source: Path, places: Mapping[Path, Path]) -> bytes:
+        """The file, in which the programs and the files that it names are where they will be."""
+        if source.suffix == ".png":
+            return source.read_bytes()
         text = source.read_text()
+        if source.suffix == ".md":
+            text = relinked(text, source, places)
         return _PROGRAM.sub(lambda found: str(self.program(found[1])), text).encode()
 
     def _launcher(self, name: str, function: str) -> str:

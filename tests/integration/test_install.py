@@ -90,6 +90,7 @@ def test_every_file_is_where_the_system_looks_for_it(tree: Path, prefix: str) ->
         "data/sysusers.d": f"{prefix}/lib/sysusers.d",
         "data/examples": f"{prefix}/share/doc/wgsd-nm/examples",
         "docs": f"{prefix}/share/doc/wgsd-nm",
+        "docs/images": f"{prefix}/share/doc/wgsd-nm/images",
     }
     expected = {f"{target}/{name}" for folder, target in folders.items() for name in sources(folder)}
     expected |= {f"{prefix}/share/man/man{name[-1]}/{name}" for name in sources("man")}
@@ -99,6 +100,7 @@ def test_every_file_is_where_the_system_looks_for_it(tree: Path, prefix: str) ->
         f"{prefix}/share/fish/vendor_completions.d/wgsd-nm.fish",
         f"{prefix}/share/doc/wgsd-nm/README.md",
         f"{prefix}/share/doc/wgsd-nm/CHANGELOG.md",
+        f"{prefix}/share/doc/wgsd-nm/SECURITY.md",
         f"{prefix}/bin/wgsd-nm",
         f"{prefix}/bin/wgsd-nm-agent",
         f"{prefix}/bin/wgsd-nm-registry",
@@ -111,6 +113,17 @@ def test_every_file_is_where_the_system_looks_for_it(tree: Path, prefix: str) ->
         expected |= {f"{folder}/{name}" for name in extension.files(legacy=legacy)}
     assert files(tree, prefix) == expected
     assert (tree / prefix[1:] / "share/gnome-shell/extensions").is_dir()
+
+
+def test_every_link_of_a_document_leads_to_a_file(tree: Path, prefix: str) -> None:
+    folder = tree / prefix[1:] / "share/doc/wgsd-nm"
+    links = {
+        folder / path
+        for document in folder.glob("*.md")
+        for path in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text())
+    }
+    assert {"troubleshooting.md", "gnome.md", "moving.png", "knot.conf"} <= {path.name for path in links}
+    assert [path for path in links if not path.is_file()] == []
 
 
 def test_each_folder_of_data_is_installed(tree: Path, prefix: str) -> None:

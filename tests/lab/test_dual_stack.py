@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 import pytest
 
@@ -141,4 +142,4 @@ def test_moving_between_networks_where_only_ipv6_leads_from_one_to_the_other(dua
         for nat in (world.nat_c, world.nat_a):
             carry(dual, alice, nat)
             answered_again(pings, time.time(), RECOVERED)
-            assert is_behind(dual, alice, f"[{nat.lan6}:")
+            wait_for(partial(is_behind, dual, alice, f"[{nat.lan6}:"), RECOVERED, "her to be known there")
