@@ -65,13 +65,13 @@ check: setup unit contract  ## the quick loop: style, types, unit and contract t
 	@$(TIMED) "format" $(BIN)/ruff format --check --quiet
 	@$(TIMED) "mypy" $(BIN)/mypy
 
-unit: setup
+unit: setup  ## the unit tests alone
 	@$(TIMED) "unit tests" $(BIN)/python -m pytest -q --numprocesses=auto tests/unit
 
 search: setup  ## properties of the units with examples by chance, again and again until one does not hold
 	@while $(BIN)/python -m pytest -q -m hypothesis --hypothesis-profile=searching --numprocesses=auto tests/unit; do :; done
 
-contract: setup
+contract: setup  ## what compares documents, interfaces, units and policies with the code
 	@./tools/needs contract
 	@$(TIMED) "contract tests" $(BIN)/python -m pytest -q tests/contract
 
@@ -103,7 +103,7 @@ test: check integration caches pythons extension-test lab-test  ## everything bu
 	@$(TIMED) "demo" $(BIN)/python -m lab demo --suite $(SUITE)
 	@echo "everything passed"
 
-demo: lab  ## the seed scenario, end to end, told step by step
+demo: lab  ## two laptops find each other, and one moves, told step by step
 	@$(BIN)/python -m lab demo --suite $(SUITE)
 
 demo-desktop: setup  ## what GNOME shows: in a window to try it, or without a display in pictures

@@ -119,7 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--stdin", action="store_true", help="pass on to the command what comes on standard input")
     run.add_argument("command", nargs="+", metavar="COMMAND")
     run.set_defaults(call=_run)
-    demo = commands.add_parser("demo", parents=[machine], help="the seed scenario, told step by step")
+    demo = commands.add_parser("demo", parents=[machine], help="two laptops find each other, told step by step")
     demo.set_defaults(
         call=_run, command=["python3", "-m", "lab.story"], share=None, disk=None, timeout=600.0, wgsd=False,
         stdin=False,

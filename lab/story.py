@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The seed scenario, told step by step: two laptops behind two NATs find each other, and one of them moves.
+"""The demo, told step by step: two laptops behind two NATs find each other, and one of them moves.
 
 Runs as root in the guest. It ends with status 0 only if every step was seen to happen, from outside.
 """
