@@ -20,7 +20,7 @@ echo labvm > /etc/hostname
 ln -sf /run/NetworkManager/resolv.conf /etc/resolv.conf
 mkdir -p /lab /src
 python3 -m compileall -q /usr/local/lib/python3*/dist-packages
-# polkit before 124 may overlook that a rule has ended, and then waits for 10 s, if it loses the processor at the wrong
+# polkit before 124 may overlook that a rule has ended, and then waits for 15 s, if it loses the processor at the wrong
 # moment; where there is one processor that is often. In real time nothing takes it away.
 if dpkg --compare-versions "$(dpkg-query --show --showformat='${Version}' polkitd)" lt 124; then
     sed -i 's|^Exec=|Exec=/usr/bin/chrt --fifo 1 |' /usr/share/dbus-1/system-services/org.freedesktop.PolicyKit1.service
