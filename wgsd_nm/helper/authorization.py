@@ -32,11 +32,12 @@ from wgsd_nm.core.errors import (
 from wgsd_nm.helper.networkmanager import NetworkManager
 from wgsd_nm.helper.presence import Presence
 
-ANSWER_WITHIN: Final = 20.0
+ANSWER_WITHIN: Final = 17.0
 """Seconds that polkit, and NetworkManager, may take.
 
 polkit lets a rule run for 15 s (RUNAWAY_KILLER_TIMEOUT). Version 122, Debian 12's, may miss the end of one, for it is
 signalled without the lock (polkitbackendduktapeauthority.c), and then gives its answer after these 15 s.
+The agent waits for 20 s.
 """
 PERSON_ANSWERS_WITHIN: Final = 120.0
 """Seconds that polkit may take to ask a person."""
