@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from ipaddress import IPv4Address, ip_network
@@ -251,6 +252,16 @@ class Desktop:
         """The tunnel comes up; its peers in the kernel are new."""
         self.device.make_peers()
         await self.network_manager.activate()
+
+    async def answer(self) -> int:
+        """All peers answer from now on; returns when they have shaken hands, in microseconds.
+
+        A handshake is proof if it differs from what the agent has read since its last write: so a refresh comes first.
+        """
+        await self.client.call("Refresh")
+        shaken = time.time_ns() // 1000
+        self.device.shake_hands(shaken)
+        return shaken
 
     async def start_agent(self) -> Program:
         """The agent, when it is there for clients."""

@@ -125,8 +125,7 @@ def test_a_handshake_is_proof_and_the_end_of_the_tunnel_is_told_at_once_in_one_s
     async def scenario() -> None:
         async with Desktop(tmp_path) as desktop:
             await up(desktop)
-            shaken = time.time_ns() // 1000
-            desktop.device.shake_hands(shaken)
+            shaken = await desktop.answer()
             properties = await desktop.client.state("ok")
             assert {(peer["State"], peer["LatestHandshake"]) for peer in properties["Peers"]} == {("connected", shaken)}
             before = len(desktop.client.changes.seen)

@@ -73,7 +73,7 @@ async def connected(desktop: Desktop) -> Program:
     await desktop.activate()
     agent = await desktop.start_agent()
     await desktop.client.moves.count(len(PEERS))
-    desktop.device.shake_hands(time.time_ns() // 1000)
+    await desktop.answer()
     await desktop.client.state("ok")
     return agent
 

@@ -60,14 +60,25 @@ class Served:
         return neighbours(self.bus.address)
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    directory = tmp_path_factory.mktemp("helper")
+@contextlib.contextmanager
+def serving(directory: Path, *options: str) -> Iterator[Served]:
     toml = Toml(directory / "helper.toml")
-    options = (f"--toml={toml.path}", "--answer-within=0.5", "--person-answers-within=0.5")
-    with system_bus_for_helper() as bus, Process(bus, directory, *options) as process:
+    with system_bus_for_helper() as bus, Process(bus, directory, f"--toml={toml.path}", *options) as process:
         asyncio.run(until_named(bus, process))
         yield Served(bus, process, toml)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with serving(tmp_path_factory.mktemp("helper")) as served:
+        yield served
+
+
+@pytest.fixture
+def hasty(tmp_path: Path) -> Iterator[Served]:
+    """A helper that waits half a second for polkit and NetworkManager."""
+    with serving(tmp_path, "--answer-within=0.5", "--person-answers-within=0.5") as served:
+        yield served
 
 
 @pytest.fixture
@@ -78,6 +89,8 @@ def served(shared: Served) -> Iterator[Served]:
 
 TO_HELPER = (names.HELPER, names.HELPER_PATH, names.HELPER)
 MANY_PEERS = 4000
+IDLE = 1.0
+"""Seconds after which a helper leaves: long enough to be called before."""
 LIVES = 6
 """Helpers that come and go in a row."""
 
@@ -190,12 +203,12 @@ def test_polkit_says_no(
 
 
 @pytest.mark.parametrize("interactive", [False, True])
-def test_polkit_hangs(served: Served, interactive: bool) -> None:
+def test_polkit_hangs(hasty: Served, interactive: bool) -> None:
     async def scenario() -> None:
-        async with served.stage() as stage:
+        async with hasty.stage() as stage:
             stage.polkit.go_on.clear()
             started = time.monotonic()
-            name, text = await refused(stage.peers(interactive=interactive))
+            name, text = await refused(stage.peers("wg1", interactive=interactive))
             assert name == names.ERROR_ACCESS_DENIED
             assert "polkit gives no answer" in text
             assert 0.5 <= time.monotonic() - started < SOON
@@ -291,9 +304,9 @@ def test_networkmanager_runs_no_wireguard_connection_there_for_the_caller(
     run(scenario())
 
 
-def test_networkmanager_hangs_dies_and_is_absent(served: Served) -> None:
+def test_networkmanager_hangs_dies_and_is_absent(hasty: Served) -> None:
     async def scenario() -> None:
-        async with served.stage() as stage:
+        async with hasty.stage() as stage:
             stage.nm.go_on.clear()
             name, text = await refused(stage.peers())
             assert name == names.ERROR_ACCESS_DENIED
@@ -502,7 +515,7 @@ def test_a_call_that_takes_long_keeps_the_helper(tmp_path: Path) -> None:
             stage.polkit.go_on.clear()
             call = asyncio.ensure_future(stage.peers())
             gone = asyncio.ensure_future(stage.until_owned(False))
-            await asyncio.wait((call, gone), timeout=5 * 0.1, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((call, gone), timeout=3 * IDLE, return_when=asyncio.FIRST_COMPLETED)
             assert not call.done()
             assert not gone.done()
             stage.polkit.go_on.set()
@@ -510,7 +523,7 @@ def test_a_call_that_takes_long_keeps_the_helper(tmp_path: Path) -> None:
             await gone
             assert await process.ended() == 0
 
-    with system_bus_for_helper() as bus, Process(bus, tmp_path, "--idle-after=0.1") as process:
+    with system_bus_for_helper() as bus, Process(bus, tmp_path, f"--idle-after={IDLE}") as process:
         run(scenario(bus, process))
 
 

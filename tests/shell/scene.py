@@ -147,7 +147,7 @@ class Scene:
 
     @staticmethod
     def _has(properties: dict[str, Any], number: int, key: str) -> bool:
-        return all(peer[key] for peer in peers_of(properties, (number,)))
+        return any(peer[key] for peer in peers_of(properties, (number,)))
 
     @property
     def problems(self) -> list[str]:
