@@ -146,12 +146,14 @@ def move(world: World, story: Story, alice: Laptop, bob: Laptop) -> None:
     story.chapter("How long each step took, from the moment that her new address could be used:")
     asked = logged(alice, "do LookUp", usable - KERNEL_FIRST)
     network = logged(alice, "heard NetworkSeen", usable - KERNEL_FIRST, before=asked)
-    pushed = logged(bob, "heard RecordsPushed", usable)
+    story.told = "bob's agent tells of its part"
+    pushed = wait_for(partial(logged, bob, "heard RecordsPushed", usable), 10, "bob's agent to be told") or usable
+    written = wait_for(partial(logged, bob, "heard EndpointsSet", pushed), 10, "bob's agent to have set the endpoint")
     for text, when in (
         ("alice's agent has seen the change", network),
         ("alice's lookups are answered", logged(alice, "heard LookupsAnswered", asked or usable)),
         ("the registry's push reaches bob's agent", pushed),
-        ("bob's kernel has the new endpoint", logged(bob, "heard EndpointsSet", pushed or usable)),
+        ("bob's kernel has the new endpoint", written),
         ("alice hears bob again", answer),
     ):
         story.check(text, when is not None, "no trace of this in the agents' logs")

@@ -51,8 +51,7 @@ def agent_property(laptop: Laptop, name: str) -> Any:
 
 def follows(laptop: Laptop) -> bool:
     """Whether every registry tells the agent of each change."""
-    (tunnel,) = agent_property(laptop, "Tunnels")
-    return str(tunnel["Updates"]) == "push"
+    return [tunnel["Updates"] for tunnel in agent_property(laptop, "Tunnels")] == ["push"]
 
 
 def agent_peer(world: World, laptop: Laptop, other: str) -> dict[str, Any]:
@@ -110,11 +109,12 @@ def watch_routes(laptop: Laptop) -> None:
 
 
 def route_made_at(laptop: Laptop, gateway: str) -> float:
-    """When the kernel last got a default route by this gateway, as ip-monitor(8) saw it."""
-    made = routes_made_at(laptop, gateway)
-    if not made:
-        raise AssertionError(f"ip monitor saw no default route by {gateway}")
-    return made[-1]
+    """When the kernel first got a default route by this gateway, once ip-monitor(8) has told of it.
+
+    NetworkManager makes it again, with another metric, when it has found out how far it leads.
+    """
+    made = wait_for(lambda: routes_made_at(laptop, gateway), 10, f"ip monitor to see a default route by {gateway}")
+    return made[0]
 
 
 def routes_made_at(laptop: Laptop, gateway: str) -> list[float]:

@@ -17,7 +17,7 @@ from lab.world.wireguard import Peer, parse_dump
 
 LOGS = Path("/lab/out/logs")
 WEB = str(Path(__file__).with_name("web.py"))
-STOP_LIMIT = 5.0
+STOP_LIMIT = 20.0
 
 
 class CommandFailedError(AssertionError):

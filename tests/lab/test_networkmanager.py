@@ -325,15 +325,17 @@ def test_a_captive_portal_is_seen(world: World, alice: Laptop) -> None:
     async def test(watcher: Watcher) -> None:
         def check() -> bool:
             alice.connectivity(check=True)
-            return watcher.networks[-1].connectivity is Connectivity.PORTAL
+            network = watcher.networks[-1]
+            metrics = [uplink.metric for uplink in network.uplinks]
+            return (network.connectivity, metrics) == (Connectivity.PORTAL, [20100])
 
         world.nat_a.set_captive(True)
         try:
-            await asyncio.to_thread(wait_for, check, DEADLINE, "the portal to be seen", 0.5)
-            portal = watcher.networks[-1]
+            await asyncio.to_thread(
+                wait_for, check, DEADLINE, "the portal to be seen, and its route to be put last", 0.5
+            )
         finally:
             world.nat_a.set_captive(False)
-        assert [uplink.metric for uplink in portal.uplinks] == [20100]
         await asyncio.to_thread(alice.connectivity, check=True)
         await watcher.until(is_online, "the laptop to be online", DEADLINE)
 

@@ -19,7 +19,7 @@ from lab.world.network import dropping
 from lab.world.world import ADDRESSES
 from tests.lab.agents import REGISTRY, Meeting, answered_again, let_pass, serve, talking, wait_content
 
-TOLD = 15.0
+TOLD = 25.0
 """Seconds in which those who talk hear each other again: two of the kernel's slots for an initiation, and some."""
 RECOVERED = 30.0
 """The same for those who have to ask: 25 at worst, and some for this slow machine."""

@@ -32,7 +32,7 @@ from tests.lab.families import (
     take_ipv6,
 )
 
-SEEN = 20.0
+SEEN = 40.0
 """Seconds from an address in the new network to the registry's seeing alice there."""
 NOTICED = 45.0
 """Seconds in which the silence of the registry's peer is noticed (15 of sending into it) and ended."""

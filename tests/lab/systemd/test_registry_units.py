@@ -61,6 +61,7 @@ def reader() -> str:
 
 
 def journal() -> str:
+    command("journalctl", "--sync")
     return command("journalctl", "--boot", "--output=cat", f"--unit={SERVICE}", f"--unit={READER}", f"--unit={SOCKET}")
 
 

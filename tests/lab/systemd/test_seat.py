@@ -41,7 +41,7 @@ sys.exit(main())
 CALLS = Path("/run/calls-of-the-helper")
 AWAY = 45.0
 """Seconds: more than a check that is quiet, and than the first five rounds of back-off."""
-AT_ONCE = 5.0
+AT_ONCE = 15.0
 """Seconds, in this slow machine, for what follows without waiting for a timer."""
 
 
